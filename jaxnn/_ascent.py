@@ -1,0 +1,196 @@
+"""Gradient ascent: one step, and whole epochs with hold-out and early stopping as one compiled program.
+
+    w <- w + update(∇ objective(w, batch))
+
+Batch, mini-batch and stochastic ascent differ only in which indices a step reads (`_plans`).
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxnn._checks import ConfigError, check_choice, check_integer, check_number
+from jaxnn._door import checked_batch, strong
+from jaxnn._objectives import without_absent
+from jaxnn._optimizer import Optimizer, as_optimizer
+from jaxnn._plans import MiniBatch
+from jaxnn._program import advance, empty_rows, make_limits, step
+from jaxnn._state import History, State, StepInfo
+from jaxnn._types import Batch, Plan
+
+AGGREGATES = ("mean", "sum")
+MONITORS = ("log_likelihood", "accuracy")
+
+
+def ascent_step(
+    objective: Any, optimizer: Any, state: State, batch: Batch, *, aggregate: str = "mean"
+) -> tuple[State, StepInfo]:
+    """Take one step uphill on the objective of a batch.
+
+        w <- w + update(∇ objective(w, batch))
+
+    Args:
+      objective: what is maximised.
+      optimizer: as given to `init_state`.
+      state: from `init_state`, or from the step before.
+      batch: the examples of this step. One of zero total weight makes no step.
+      aggregate: "mean", or "sum": the gradient times the batch's total weight. With `optax.sgd` and no penalty that is
+        the textbook's w + α Σ_i ∇ log P(y_i | x_i; w).
+
+    Returns:
+      The next state, and a `StepInfo`: log likelihood before the step, gradient norm, update ratio.
+
+    Raises:
+      ConfigError, ShapeError, DtypeError: before anything is compiled. Values (labels, NaN) are not looked at here, so
+        that a loop of steps does not wait for the device; `fit`, `ascend` and `data.dataset` do look.
+
+    Example:
+      >>> import jaxnn, optax
+      >>> ds = jaxnn.data.load("iris")
+      >>> objective = jaxnn.LogLikelihood(jaxnn.Linear(4, 3), jaxnn.categorical)
+      >>> state = jaxnn.init_state(objective, optax.sgd, objective.model.init(1), learning_rate=0.1)
+      >>> state, info = jaxnn.ascent_step(objective, optax.sgd, state, ds.batch)
+      >>> round(info.log_likelihood.item(), 4)  # log(1/3)
+      -1.0986
+    """
+    check_choice("ascent_step", "aggregate", aggregate, AGGREGATES)
+    made = as_optimizer("ascent_step", optimizer)
+    return _ascent_step(strong(objective), state, Batch(*batch), optimizer=made, aggregate=aggregate)
+
+
+def ascend(
+    objective: Any,
+    optimizer: Any,
+    state: State,
+    train: Any,
+    plan: Plan = MiniBatch(32),  # noqa: B008  (a frozen value)
+    num_epochs: int = 1,
+    *,
+    hold_out: Any = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    monitor: str = "log_likelihood",
+    aggregate: str = "mean",
+) -> tuple[State, History]:
+    """Run epochs of gradient ascent, hold-out and early stopping included, as one compiled program.
+
+    A pure function: use it under `jit`, and under `vmap` over states (rates, keys, initial parameters), where a run
+    that has finished is frozen. `fit` drives the same program in pieces, with the same bits.
+
+    Args:
+      objective: what is maximised.
+      optimizer: as given to `init_state`.
+      state: from `init_state`, or of an earlier run, which goes on where it stopped.
+      train: `Dataset` or `Batch` to learn from.
+      plan: `FullBatch()`, `MiniBatch(size)`, `Stochastic()`.
+      num_epochs: epochs to run, >= 0.
+      hold_out: `Dataset` or `Batch`, never learnt from: its best epoch picks `state.best`. None: the last finite epoch
+        does.
+      patience: stop after so many epochs without a gain above `min_delta` over the best so far, >= 1; None: never.
+      min_delta: an absolute gain, in the monitored unit, >= 0.
+      monitor: "log_likelihood" or "accuracy", of the hold-out.
+      aggregate: "mean" or "sum", see `ascent_step`.
+
+    Returns:
+      The state (`state.best.params`, `state.status`) and a `History` of `num_epochs + 1` rows, row 0 the state as it
+      came.
+
+    Raises:
+      ConfigError, ShapeError, DtypeError, LabelError, NonFiniteError: before anything is compiled.
+
+    Example:
+      >>> import jaxnn, optax
+      >>> train, hold_out = jaxnn.data.split(jaxnn.data.load("iris"), (0.8, 0.2))
+      >>> objective = jaxnn.LogLikelihood(jaxnn.Linear(4, 3), jaxnn.categorical)
+      >>> state = jaxnn.init_state(objective, optax.sgd, objective.model.init(1), learning_rate=0.1)
+      >>> state, history = jaxnn.ascend(objective, optax.sgd, state, train, num_epochs=20, hold_out=hold_out)
+      >>> history.log_likelihood[-1].item() > history.log_likelihood[0].item()
+      True
+    """
+    num_epochs = check_integer("ascend", "num_epochs", num_epochs, at_least=0)
+    made, objective, train, hold_out = checked_run(
+        "ascend", objective, optimizer, state, train, plan, hold_out, patience, min_delta, monitor, aggregate
+    )
+    limits = make_limits(state, state.epoch + num_epochs, patience, min_delta)
+    rows = empty_rows(num_epochs, state)
+    state, rows = advance(
+        objective,
+        state,
+        rows,
+        train,
+        hold_out,
+        limits,
+        optimizer=made,
+        plan=plan,
+        monitor=monitor,
+        aggregate=aggregate,
+    )
+    return state, _as_history(rows, num_epochs + 1)
+
+
+def checked_run(
+    who: str,
+    objective: Any,
+    optimizer: Any,
+    state: State,
+    train: Any,
+    plan: Any,
+    hold_out: Any,
+    patience: Any,
+    min_delta: Any,
+    monitor: str,
+    aggregate: str,
+) -> tuple[Optimizer, Any, Batch, Batch | None]:
+    """Return optimiser, objective, training and hold-out data ready for the program; raise for what `ascend` and
+    `fit` refuse.
+    """
+    made = as_optimizer(who, optimizer)
+    if not isinstance(state, State):
+        raise ConfigError(
+            f"{who}: state comes from init_state; got {type(state).__name__}; call jaxnn.init_state first"
+        )
+    if not isinstance(plan, Plan) or isinstance(plan, type):
+        raise ConfigError(
+            f"{who}: plan says which examples a step reads; got plan={plan!r}; pass jaxnn.MiniBatch(32), FullBatch() "
+            "or Stochastic()"
+        )
+    check_choice(who, "monitor", monitor, MONITORS)
+    check_choice(who, "aggregate", aggregate, AGGREGATES)
+    check_number(who, "min_delta", min_delta)
+    if patience is not None:
+        check_integer(who, "patience", patience, at_least=1)
+        if hold_out is None:
+            raise ConfigError(
+                f"{who}: patience watches a hold-out; got patience={patience} and hold_out=None; "
+                "split one off with jaxnn.data.split, or leave patience out"
+            )
+    batch = checked_batch(who, objective, state.params, train)
+    held = None if hold_out is None else checked_batch(f"{who} (hold-out)", objective, state.params, hold_out)
+    if monitor == "accuracy" and hold_out is not None:
+        one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch.x)
+        if objective.classes(state.params, one) is None:
+            raise ConfigError(
+                f"{who}: accuracy needs classes; got monitor='accuracy' for an objective without; use 'log_likelihood'"
+            )
+    return made, strong(objective), batch, held
+
+
+@partial(jax.jit, static_argnames=("optimizer", "aggregate"))
+def _ascent_step(
+    objective: Any, state: State, batch: Batch, *, optimizer: Optimizer, aggregate: str
+) -> tuple[State, StepInfo]:
+    batch = without_absent(batch)
+    (params, opt_state), (total, weight), norms = step(
+        objective, optimizer, aggregate, state, batch, may_be_empty=batch.weight is not None, report=True
+    )
+    state = state._replace(params=params, opt_state=opt_state, step=state.step + 1)
+    return state, StepInfo(total / weight, *norms)
+
+
+@partial(jax.jit, static_argnums=1)
+def _as_history(rows: Array, num_rows: int) -> History:
+    epoch, *columns = rows[:num_rows].T
+    return History(epoch.astype(jnp.int32), *columns, seconds=jnp.full(num_rows, jnp.nan, rows.dtype))

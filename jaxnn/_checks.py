@@ -1,0 +1,218 @@
+"""Checks on the host, before anything is compiled: the typed errors and the small validators that raise them.
+
+Every message reads *who: rule; got name=value; what to do*. Compiled code cannot raise, so what is not checked here is
+not checked at all. Tracers pass: under `jit` or `vmap` the caller has already promised concrete shapes, and values are
+unknown.
+"""
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class ShapeError(ValueError):
+    """An array has the wrong rank or size, or two arrays do not belong together."""
+
+
+class DtypeError(TypeError):
+    """A value is of a kind that cannot be used here: text, objects, complex numbers, dates."""
+
+
+class LabelError(ValueError):
+    """A label is no class of this problem."""
+
+
+class NonFiniteError(ValueError):
+    """A NaN or an infinity stands where a number is needed."""
+
+
+class ConfigError(ValueError):
+    """An option has a value that means nothing, or two options contradict each other."""
+
+
+class DataFormatError(ValueError):
+    """A data file is not what its name or header says."""
+
+
+class CheckpointError(ValueError):
+    """A saved file is damaged or belongs to another model."""
+
+
+def is_traced(*values: Any) -> bool:
+    """Return whether any leaf is a tracer, so that its value cannot be looked at."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for a near miss, else the list of what there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+
+
+def check_choice(who: str, name: str, value: Any, known: Iterable[str]) -> None:
+    """Raise `ConfigError` unless value is one of the known words."""
+    known = list(known)
+    if value not in known:
+        raise ConfigError(f"{who}: {name} is one of {', '.join(known)}; got {name}={value!r}; {suggest(value, known)}")
+
+
+def check_integer(who: str, name: str, value: Any, *, at_least: int) -> int:
+    """Return value as an int; raise `ConfigError` for anything that is not a whole number >= at_least."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
+        raise ConfigError(
+            f"{who}: {name} is a whole number >= {at_least}; got {name}={value!r}; pass an int, {at_least} or more"
+        )
+    return int(value)
+
+
+def check_number(who: str, name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> None:
+    """Raise `ConfigError` unless value is a finite number in [at_least, at_most]; a traced value passes."""
+    if is_traced(value):
+        return
+    number = isinstance(value, numbers.Real | np.ndarray | jax.Array) and not isinstance(value, bool)
+    number = number and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    if not number or not math.isfinite(value) or not at_least <= value <= at_most:
+        top = "" if at_most == math.inf else f" and <= {at_most:g}"
+        raise ConfigError(
+            f"{who}: {name} is a finite number >= {at_least:g}{top}; got {name}={value!r}; pass such a number"
+        )
+
+
+def check_key(who: str, key: Any) -> jax.Array:
+    """Return a typed random key from a typed key or an int seed in [0, 2³²)."""
+    if isinstance(key, numbers.Integral) and not isinstance(key, bool):
+        if not 0 <= key < 2**32:
+            raise ConfigError(f"{who}: a seed lies in [0, 2**32); got key={key}; larger seeds would wrap silently")
+        return jax.random.key(int(key))
+    if not isinstance(key, jax.Array) or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise ConfigError(
+            f"{who}: key is an int seed or a typed key; got key={_brief(key)}; pass 0, or jax.random.key(0)"
+        )
+    if key.shape != ():
+        raise ShapeError(f"{who}: key is a single key; got key.shape={key.shape}; pass one of them, or use jax.vmap")
+    return key
+
+
+def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
+    """Return N; raise `ShapeError` unless every array has the same, non-zero number of rows."""
+    leaves = jax.tree.leaves(x)
+    if not leaves or any(np.ndim(leaf) == 0 for leaf in leaves):
+        raise ShapeError(
+            f"{who}: x holds one row an example; got x={_brief(x)}; pass an array of shape [N, D], or [1, D] for one "
+            "example"
+        )
+    rows = leaves[0].shape[0]
+    if any(leaf.shape[0] != rows for leaf in leaves):
+        shapes = ", ".join(str(leaf.shape) for leaf in leaves)
+        raise ShapeError(f"{who}: all arrays of x have the same number of rows; got shapes {shapes}; align them")
+    if np.ndim(y) == 0 or np.shape(y)[0] != rows:
+        raise ShapeError(
+            f"{who}: x and y have one row an example; got x.shape={leaves[0].shape}, y.shape={np.shape(y)}; "
+            "make the first axes equal"
+        )
+    if weight is not None and np.shape(weight) != (rows,):
+        raise ShapeError(
+            f"{who}: weight is one number an example; got weight.shape={np.shape(weight)}, N={rows}; pass shape "
+            f"({rows},)"
+        )
+    if rows == 0:
+        raise ShapeError(f"{who}: there is at least one example; got x.shape={leaves[0].shape}; pass some rows")
+    return rows
+
+
+def check_weight(who: str, weight: Any) -> None:
+    """Raise unless weights are finite, not negative and not all 0."""
+    if weight is None or is_traced(weight):
+        return
+    w = np.asarray(weight)
+    bad = np.flatnonzero(~np.isfinite(w))
+    if bad.size:
+        raise NonFiniteError(f"{who}: weights are finite; got weight[{bad[0]}]={w[bad[0]]}; remove or repair that row")
+    bad = np.flatnonzero(w < 0)
+    if bad.size:
+        raise ConfigError(f"{who}: weights are not negative; got weight[{bad[0]}]={w[bad[0]]}; use 0 for an absent row")
+    if not w.any():
+        raise ConfigError(f"{who}: some weight is positive; got all {w.size} weights 0; nothing would be learned")
+
+
+def check_finite(who: str, name: str, value: Any, absent: np.ndarray | None = None) -> None:
+    """Raise `NonFiniteError` with the place of the first NaN or infinity; rows marked absent may hold anything."""
+    a = np.asarray(value)
+    with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is what is looked for, not worth a warning
+        if a.dtype.kind in "iub" or (a.size and absent is None and np.isfinite(np.sum(a, dtype=np.float64))):
+            return  # one sum is far cheaper than a mask of booleans, and it is finite only if every term is
+    bad = ~np.isfinite(a)
+    if absent is not None:
+        bad[absent] = False
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        index = ", ".join(map(str, where))
+        raise NonFiniteError(
+            f"{who}: {name} is finite; got {name}[{index}]={a[where]}; drop the row or fill the value first"
+        )
+
+
+def as_numbers(who: str, name: str, value: Any) -> np.ndarray:
+    """Return value as a host array of integers or floats, not copied where that is possible."""
+    try:
+        a = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(
+            f"{who}: {name} is one rectangular array; got rows of different lengths; make them equally long"
+        ) from error
+    numeric = a.dtype.kind in "iuf" or a.dtype == jax.numpy.bfloat16
+    if not numeric or isinstance(value, np.ma.MaskedArray):  # the mask would be lost
+        raise DtypeError(
+            f"{who}: {name} holds integers or floats; got {name}={_brief(value)}; "
+            "encode it as numbers first, e.g. with .astype('float32')"
+        )
+    return a
+
+
+def check_labels(who: str, y: Any, num_classes: int) -> None:
+    """Raise unless y is `int[N]` with every label in [0, num_classes)."""
+    if is_traced(y):
+        return
+    a = np.asarray(y)
+    if a.ndim != 1:
+        raise ShapeError(
+            f"{who}: y is one label an example; got y.shape={a.shape}; pass shape ({a.shape[0] if a.ndim else 1},)"
+        )
+    if a.dtype.kind not in "iu":
+        raise DtypeError(f"{who}: y holds integer labels; got y.dtype={a.dtype}; cast with y.astype('int32')")
+    bad = np.flatnonzero((a < 0) | (a >= num_classes))
+    if bad.size:
+        raise LabelError(
+            f"{who}: labels lie in [0, {num_classes}); got y[{bad[0]}]={a[bad[0]]}; "
+            "renumber the labels from 0, or raise num_classes"
+        )
+
+
+def check_same_tree(who: str, name: str, got: Any, want: Any) -> None:
+    """Raise `ShapeError` naming every leaf that is missing, extra, or of another shape."""
+    paths = [
+        {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_flatten_with_path(t)[0]} for t in (got, want)
+    ]
+    problems = [f"{p} missing" for p in paths[1] if p not in paths[0]]
+    problems += [f"{p} not expected" for p in paths[0] if p not in paths[1]]
+    problems += [
+        f"{p} has shape {np.shape(leaf)}, not {paths[1][p].shape}"
+        for p, leaf in paths[0].items()
+        if p in paths[1] and np.shape(leaf) != paths[1][p].shape
+    ]
+    if problems:
+        raise ShapeError(f"{who}: {name} fit the model; got {'; '.join(problems)}; build them with model.init(key)")
+
+
+def _brief(value: Any) -> str:
+    """Return a short description of a value for a message."""
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__}{list(value.shape)} of {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,153 @@
+"""The door of every verb: parameters, objective and data are checked on the host and made plain arrays, once.
+
+Behind the door nothing can raise, so what passes is right: shapes and labels fit the model, numbers are finite, dtypes
+are strong (a Python float and an array would otherwise compile two programs).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn._checks import (
+    ConfigError,
+    DtypeError,
+    NonFiniteError,
+    ShapeError,
+    check_finite,
+    check_labels,
+    check_leading_axis,
+    check_same_tree,
+    check_weight,
+    is_traced,
+)
+from jaxnn._models import Mlp, leaf_name
+from jaxnn._objectives import without_absent
+from jaxnn._types import Batch, Objective, Params
+from jaxnn.data import Dataset
+
+
+def strong(objective: Any) -> Any:
+    """Return the objective with its numbers as float arrays, so that a new value never recompiles."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(float)), objective)
+
+
+def param_dtype(params: Params) -> jnp.dtype:
+    """Return the dtype of the parameters: the widest of their leaves."""
+    return jnp.result_type(*jax.tree.leaves(params))
+
+
+def checked_params(who: str, objective: Any, params: Params) -> Params:
+    """Return the parameters as arrays; raise where they are no floating-point pytree that fits the model, or not
+    finite.
+    """
+    if not isinstance(objective, Objective):
+        raise ConfigError(
+            f"{who}: objective is a log likelihood; got objective={type(objective).__name__}; "
+            "pass jaxnn.LogLikelihood(model, likelihood) or jaxnn.from_function(log_prob)"
+        )
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    if not flat:
+        raise ShapeError(f"{who}: there are parameters; got params={params!r}; build them with model.init(key)")
+    for path, leaf in flat:
+        name = leaf_name(path) or "params"
+        if not isinstance(leaf, np.ndarray | np.generic | jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            raise DtypeError(
+                f"{who}: every parameter is a floating-point array; got {name} of type {kind}; use jnp.asarray(value, "
+                "'float32')"
+            )
+    model = getattr(objective, "model", None)
+    if isinstance(model, Mlp):
+        check_same_tree(who, "parameters", params, jax.eval_shape(lambda: model.init(jax.random.key(0))))
+    if not is_traced(params):
+        for path, leaf in flat:
+            check_finite(who, f"params.{leaf_name(path)}", leaf)
+    return jax.tree.map(jnp.asarray, params)
+
+
+def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
+    """Return a `Dataset` or `Batch` as arrays in the dtype of the parameters; raise where it does not fit the
+    objective.
+
+    Floating-point inputs are cast; integer inputs are cast for an `Mlp` and left alone for any other model (they may
+    be tokens). The values of a `Dataset` were checked when it was made and are not read again.
+    """
+    params = checked_params(who, objective, params)
+    known_good = isinstance(data, Dataset)
+    batch = data.batch if known_good else data
+    if not isinstance(batch, Batch):
+        raise ConfigError(
+            f"{who}: data is a Dataset or a Batch; got {type(data).__name__}; pass jaxnn.data.dataset(x, y, "
+            "num_classes=K) "
+            "or jaxnn.Batch(x, y)"
+        )
+    model = getattr(objective, "model", None)
+    dtype = param_dtype(params)
+    x = jax.tree.map(lambda a: _numeric(who, "x", a, dtype, cast_integers=isinstance(model, Mlp)), batch.x)
+    y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), batch.y)
+    weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, dtype, cast_integers=True)
+    first_y = jax.tree.leaves(y)[0]
+    check_leading_axis(who, x, first_y, weight)
+
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
+    num_classes = objective.classes(params, one)
+    if not known_good:
+        check_weight(who, weight)
+        batch_in = Batch(x, y, weight)
+        if weight is not None and not is_traced(batch_in):
+            batch_in = without_absent(batch_in)
+        x, y, weight = batch_in
+        _check_values(who, x, y, num_classes)
+    elif num_classes is not None and data.schema.num_classes is not None and data.schema.num_classes > num_classes:
+        raise ConfigError(
+            f"{who}: the model tells apart all classes of the data; got {num_classes} classes for data with "
+            f"{data.schema.num_classes}; give the model {data.schema.num_classes} outputs"
+        )
+    if num_classes is not None and not jnp.issubdtype(first_y.dtype, jnp.integer):
+        raise DtypeError(f"{who}: y holds integer labels; got y.dtype={first_y.dtype}; cast with y.astype('int32')")
+    _check_one_example(who, objective, params, one, y)
+    return Batch(x, y, weight)
+
+
+def _numeric(who: str, name: str, value: Any, dtype: Any, *, cast_integers: bool) -> jax.Array:
+    a = value if isinstance(value, jax.Array) else np.asarray(value)
+    if not (jnp.issubdtype(a.dtype, jnp.floating) or jnp.issubdtype(a.dtype, jnp.integer)):
+        raise DtypeError(f"{who}: {name} holds numbers; got {name}.dtype={a.dtype}; convert it to numbers first")
+    if jnp.issubdtype(a.dtype, jnp.floating) or cast_integers:
+        return jnp.asarray(a, dtype)
+    # 64-bit labels are checked before they are narrowed: 2**32 must not become 0
+    if isinstance(a, np.ndarray) and a.dtype.itemsize > 4 and a.size and (a.max() > 2**31 - 1 or a.min() < -(2**31)):
+        raise DtypeError(f"{who}: integers fit in 32 bits; got {name} up to {a.max()}; renumber them")
+    return jnp.asarray(a, jnp.int32) if name == "y" else jnp.asarray(a)
+
+
+def _check_values(who: str, x: Any, y: Any, num_classes: int | None) -> None:
+    if is_traced(x, y):
+        return
+    for path, leaf in jax.tree_util.tree_flatten_with_path(x)[0]:
+        check_finite(who, f"x{jax.tree_util.keystr(path)}", leaf)
+    for leaf in jax.tree.leaves(y):
+        check_finite(who, "y", leaf)
+        if num_classes is not None:
+            check_labels(who, leaf, num_classes)
+
+
+def _check_one_example(who: str, objective: Any, params: Params, one: Any, y: Any) -> None:
+    """Raise unless log P of one example is a floating-point scalar; only shapes are computed."""
+    one_y = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), y)
+    try:
+        out = jax.eval_shape(objective.per_example, params, one, one_y)
+    except (ShapeError, ConfigError, DtypeError, NonFiniteError):
+        raise
+    except Exception as error:  # a user's function may raise anything: say which call failed, and keep the cause
+        shapes = f"x {[a.shape for a in jax.tree.leaves(one)]}, y {[a.shape for a in jax.tree.leaves(one_y)]}"
+        raise ShapeError(
+            f"{who}: log_prob works on one example; got {type(error).__name__} for shapes {shapes}; "
+            "write it for one example, without a batch axis (the cause stands above)"
+        ) from error
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ShapeError(
+            f"{who}: log P of one example is a floating-point scalar; got {out}; sum over anything but the batch"
+        )

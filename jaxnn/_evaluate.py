@@ -1,0 +1,251 @@
+"""How well parameters do on data: log likelihood, accuracy, confusion, Brier score, calibration, as sums that merge.
+
+Every figure is a ratio of weighted sums. Sums over chunks add up, so a data set of any size is read in bounded memory
+and ragged last chunks are exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxnn._checks import ShapeError, check_integer
+from jaxnn._door import checked_batch, strong
+from jaxnn._objectives import weighted_log_likelihood, without_absent
+from jaxnn._types import Batch, Params, num_examples
+
+CALIBRATION_BINS = 15
+CHUNK_SIZE = 4096
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The weighted sums over a data set, and the figures they give. Two evaluations of disjoint parts add up with `+`.
+
+    Sums (float64 on the host): `weight`, `log_prob`, `correct`, `squared` (Brier, or squared error), `confusion [K,
+    K]` with true classes in rows, and `bins [15, 3]`: weight, confidence and correct of each confidence bin. Real
+    targets have no `correct`, `confusion` and `bins`.
+    """
+
+    num_examples: int
+    weight: float
+    log_prob: float
+    correct: float
+    squared: float
+    confusion: np.ndarray | None
+    bins: np.ndarray | None
+
+    @property
+    def log_likelihood(self) -> float:
+        """Mean log P(y | x; w), nats per example."""
+        return self.log_prob / self.weight
+
+    @property
+    def accuracy(self) -> float:
+        """Share of examples whose most probable class is the label; NaN for real targets."""
+        return self.correct / self.weight
+
+    @property
+    def brier(self) -> float:
+        """Mean squared distance of the probabilities from the truth: Σ_k (p_k - y_k)², halved for two classes;
+        lower is better.
+        """
+        if self.confusion is None:
+            return float("nan")
+        return self.squared / self.weight / (2 if len(self.confusion) == 2 else 1)
+
+    @property
+    def root_mean_squared_error(self) -> float:
+        """Root of the mean over examples of |y - mean|², for real targets; NaN for classes."""
+        return float("nan") if self.confusion is not None else float(np.sqrt(self.squared / self.weight))
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean |confidence - accuracy| over 15 equal-width bins of the top class's probability, weighted by bin;
+        NaN for real targets.
+        """
+        if self.bins is None:
+            return float("nan")
+        return float(np.sum(np.abs(self.bins[:, 1] - self.bins[:, 2])) / self.weight)
+
+    def __add__(self, other: "Evaluation") -> "Evaluation":
+        def add(a, b):
+            return None if a is None else a + b
+
+        return Evaluation(*(add(getattr(self, f), getattr(other, f)) for f in self.__dataclass_fields__))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that apply, as plain numbers for JSON."""
+        figures = {"num_examples": self.num_examples, "log_likelihood": self.log_likelihood}
+        if self.confusion is None:
+            return figures | {"root_mean_squared_error": self.root_mean_squared_error}
+        return figures | {
+            "accuracy": self.accuracy,
+            "brier": self.brier,
+            "calibration_error": self.calibration_error,
+            "confusion": self.confusion.tolist(),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{name.replace('_', ' '):<24}{value:>12,}"
+            if isinstance(value, int)
+            else f"{name.replace('_', ' '):<24}{value:>12.4f}"
+            for name, value in self.to_dict().items()
+            if name != "confusion"
+        )
+
+
+def evaluate(objective: Any, params: Params, data: Any, *, chunk_size: int = CHUNK_SIZE) -> Evaluation:
+    """Return how well the parameters explain the data, in one pass and bounded memory.
+
+    Args:
+      objective: a `LogLikelihood`, or `from_function(..., num_classes=K)`; its penalty plays no part here.
+      params: the parameters.
+      data: a `Dataset` or a `Batch`; weights count.
+      chunk_size: examples in memory at a time, >= 1.
+
+    Returns:
+      An `Evaluation`; print it, or read `.log_likelihood`, `.accuracy`, `.confusion`, `.brier`, `.calibration_error`.
+
+    Raises:
+      ConfigError, ShapeError, LabelError: as `fit` does.
+
+    Example:
+      >>> import jaxnn
+      >>> ds = jaxnn.data.load("iris")
+      >>> objective = jaxnn.LogLikelihood(jaxnn.Linear(4, 3), jaxnn.categorical)
+      >>> jaxnn.evaluate(objective, objective.model.init(0), ds).accuracy  # zeros: the first class for all
+      0.3333333333333333
+    """
+    chunk_size = check_integer("evaluate", "chunk_size", chunk_size, at_least=1)
+    batch = checked_batch("evaluate", objective, params, data)
+    sums = _evaluation_sums(strong(objective), params, batch, chunk_size)
+    host = jax.tree.map(lambda a: np.asarray(a, np.float64), sums)
+    scalars = {k: float(host[k]) for k in ("weight", "log_prob", "correct", "squared")}
+    return Evaluation(num_examples(batch), **scalars, confusion=host["confusion"], bins=host["bins"])
+
+
+def predict(objective: Any, params: Params, x: Any, *, chunk_size: int = CHUNK_SIZE) -> Array:
+    """Return the most probable y of every example: classes `int32[N]`, or means.
+
+    Args:
+      objective: what the parameters were trained for.
+      params: the parameters.
+      x: `dtype[N, D]`, or a `Dataset` or `Batch`, whose labels are not looked at. N = 0 gives an empty answer.
+      chunk_size: examples in memory at a time.
+    """
+    return _map_examples("predict", objective, params, x, chunk_size)
+
+
+def predict_proba(objective: Any, params: Params, x: Any, *, chunk_size: int = CHUNK_SIZE) -> Float[Array, "N C"]:
+    """Return the probability of every class for every example, `dtype[N, K]`; arguments as `predict`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnn
+      >>> objective = jaxnn.LogLikelihood(jaxnn.Linear(2, 1), jaxnn.bernoulli)
+      >>> jaxnn.predict_proba(objective, objective.model.init(0), jnp.ones((1, 2))).tolist()
+      [[0.5, 0.5]]
+    """
+    return _map_examples("predict_proba", objective, params, x, chunk_size)
+
+
+def hold_out_scores(objective: Any, params: Params, batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return the mean log likelihood and the accuracy (NaN for real targets) of a batch; part of compiled programs."""
+    num_classes = _classes(objective, params, batch)
+
+    def sums(part):
+        total, weight = weighted_log_likelihood(objective, params, part)
+        if num_classes is None:
+            return total, jnp.nan, weight
+        hits = jax.vmap(objective.predict, (None, 0))(params, part.x) == part.y
+        return total, jnp.sum(hits if part.weight is None else hits * part.weight), weight
+
+    total, correct, weight = sum_over_chunks(sums, without_absent(batch), CHUNK_SIZE)
+    return total / weight, correct / weight
+
+
+def sum_over_chunks(sums: Callable[[Batch], Any], batch: Batch, chunk_size: int) -> Any:
+    """Return `sums(batch)`, read chunk by chunk: a pytree of sums over examples, weights respected.
+
+    All chunks have one shape: the last is moved back to fit, and the rows it shares with the one before get weight 0.
+    """
+    rows = num_examples(batch)
+    if rows <= chunk_size:
+        return sums(batch)
+    weight = jnp.ones(rows) if batch.weight is None else batch.weight
+
+    def chunk(i):
+        start = jnp.minimum(i * chunk_size, rows - chunk_size)
+        part = jax.tree.map(
+            lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk_size), Batch(batch.x, batch.y, weight)
+        )
+        new = start + jnp.arange(chunk_size) >= i * chunk_size
+        return sums(part._replace(weight=part.weight * new))
+
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(chunk, 0))
+    return jax.lax.fori_loop(0, -(-rows // chunk_size), lambda i, total: jax.tree.map(jnp.add, total, chunk(i)), zeros)
+
+
+@partial(jax.jit, static_argnums=3)
+def _evaluation_sums(objective: Any, params: Params, batch: Batch, chunk_size: int) -> dict[str, Any]:
+    num_classes = _classes(objective, params, batch)
+
+    def sums(part):
+        total, weight = weighted_log_likelihood(objective, params, part)
+        w = jnp.ones(num_examples(part)) if part.weight is None else part.weight
+        if num_classes is None:
+            error = jax.vmap(objective.predict, (None, 0))(params, part.x) - part.y
+            squared = jnp.sum(w * jnp.sum(jnp.reshape(error**2, (len(w), -1)), 1))
+            nan = jnp.asarray(jnp.nan, total.dtype)
+            return {
+                "log_prob": total,
+                "weight": jnp.asarray(weight, total.dtype),
+                "squared": squared,
+                "correct": nan,
+            }
+        p = jax.vmap(objective.predict_proba, (None, 0))(params, part.x)
+        guess = jax.vmap(objective.predict, (None, 0))(params, part.x)
+        truth = jax.nn.one_hot(part.y, num_classes, dtype=p.dtype)
+        hits = guess == part.y
+        confidence = jnp.max(p, 1)
+        which = jnp.clip(jnp.ceil(confidence * CALIBRATION_BINS).astype(jnp.int32) - 1, 0, CALIBRATION_BINS - 1)
+        in_bin = jax.nn.one_hot(which, CALIBRATION_BINS, dtype=p.dtype) * w[:, None]
+        return {
+            "log_prob": total,
+            "weight": jnp.asarray(weight, total.dtype),
+            "correct": jnp.sum(w * hits),
+            "squared": jnp.sum(w * jnp.sum((p - truth) ** 2, 1)),
+            "confusion": (truth * w[:, None]).T @ jax.nn.one_hot(guess, num_classes, dtype=p.dtype),
+            "bins": in_bin.T @ jnp.stack([jnp.ones_like(confidence), confidence, hits.astype(p.dtype)], 1),
+        }
+
+    return {"confusion": None, "bins": None} | sum_over_chunks(sums, without_absent(batch), chunk_size)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _mapped(method: str, objective: Any, params: Params, x: Any, chunk_size: int) -> Array:
+    return jax.lax.map(lambda x_i: getattr(objective, method)(params, x_i), x, batch_size=chunk_size)
+
+
+def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_size: int) -> Array:
+    check_integer(method, "chunk_size", chunk_size, at_least=1)
+    x = getattr(getattr(x, "batch", x), "x", getattr(x, "x", x))
+    x = jax.tree.map(jnp.asarray, x)
+    leaves = jax.tree.leaves(x)
+    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
+        raise ShapeError(f"{method}: x holds one row an example; got x={x!r}; pass [N, D], or x[None] for one example")
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
+    out = jax.eval_shape(getattr(objective, method), params, one)
+    if leaves[0].shape[0] == 0:
+        return jnp.zeros((0, *out.shape), out.dtype)
+    return _mapped(method, strong(objective), params, x, chunk_size)
+
+
+def _classes(objective: Any, params: Params, batch: Batch) -> int | None:
+    return objective.classes(params, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch.x))

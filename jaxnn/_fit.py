@@ -1,0 +1,237 @@
+"""The host's driver of `ascend`: the same program in pieces of about half a second, so that people can watch and
+interrupt.
+"""
+
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn._ascent import checked_run
+from jaxnn._checks import check_integer
+from jaxnn._optimizer import as_optimizer, check_rate
+from jaxnn._plans import MiniBatch
+from jaxnn._program import FOREVER, advance, empty_rows, make_limits
+from jaxnn._progress import Progress, print_line
+from jaxnn._state import History, State, Status, init_state
+from jaxnn._types import Params, Plan, num_examples
+
+_PIECE_SECONDS = 0.4  # between looks at the keyboard: Ctrl-C is answered within a second
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit returns, however it ended.
+
+    Attributes:
+      params: the best on the hold-out; without one, the last finite.
+      status: a `Status`: STOPPED_EARLY, MAX_EPOCHS, DIVERGED or INTERRUPTED.
+      best_epoch: the epoch of `params`; 0 means the initial ones.
+      history: a row an epoch, on the host, with `seconds`.
+      state: the whole state; `fit(..., state=result.state)` goes on from here.
+      message: one sentence on how it ended, with a hint where there is one.
+    """
+
+    params: Params
+    status: Status
+    best_epoch: int
+    history: History
+    state: State
+    message: str
+
+
+def fit(
+    objective: Any,
+    optimizer: Any,
+    params: Params,
+    train: Any,
+    hold_out: Any = None,
+    *,
+    plan: Plan = MiniBatch(32),  # noqa: B008  (a frozen value)
+    max_epochs: int = 200,
+    patience: int | None = 10,
+    min_delta: float = 0.0,
+    monitor: str = "log_likelihood",
+    key: Any = 0,
+    learning_rate: Any = None,
+    aggregate: str = "mean",
+    state: State | None = None,
+    progress: bool | Callable[[Progress], None] | None = None,
+) -> FitResult:
+    """Maximise the objective by gradient ascent, with early stopping, progress and a Ctrl-C that loses nothing.
+
+    Runs the program of `ascend` in pieces; histories agree bit for bit. The first Ctrl-C ends the run at the next
+    piece, within about a second, with the best parameters so far; a second raises `KeyboardInterrupt`.
+
+    Args:
+      objective: `LogLikelihood(model, likelihood)` or `from_function(log_prob)`.
+      optimizer: an optax transformation, as `optax.adam(1e-3)`; or a factory, as `optax.adam`, with `learning_rate`.
+      params: initial parameters; ignored where a state is given.
+      train: `Dataset` or `Batch` to learn from.
+      hold_out: `Dataset` or `Batch` that picks the best epoch and stops the run. None: the last finite epoch counts as
+        best.
+      plan: which examples each step reads.
+      max_epochs: the most epochs of the whole run, >= 0, those of a given state included.
+      patience: epochs without a gain on the hold-out that end the run, >= 1; None: never. Without a hold-out, not used.
+      min_delta: the absolute gain that resets patience, >= 0, in nats (or accuracy).
+      monitor: "log_likelihood" or "accuracy", of the hold-out.
+      key: typed key or int seed of the data order.
+      learning_rate: finite, >= 0, with a factory only. With a state: the rate from here on.
+      aggregate: "mean" or "sum", see `ascent_step`.
+      state: of an earlier result, to go on from.
+      progress: True draws a line on standard error, False is silent, None draws on a terminal only; or a function of
+        `Progress`.
+
+    Returns:
+      A `FitResult`.
+
+    Raises:
+      ConfigError, ShapeError, DtypeError, LabelError, NonFiniteError: before anything is compiled.
+
+    Warns:
+      RuntimeWarning: the run diverged; the message names the rate to try next.
+
+    Example:
+      >>> import jaxnn, optax
+      >>> train, hold_out, test = jaxnn.data.split(jaxnn.data.load("iris"), (0.6, 0.2, 0.2), seed=0)
+      >>> model = jaxnn.Mlp((4, 16, 3))
+      >>> objective = jaxnn.LogLikelihood(model, jaxnn.categorical)
+      >>> result = jaxnn.fit(objective, optax.adam, model.init(1), train, hold_out, learning_rate=0.01)
+      >>> result.status.name, jaxnn.evaluate(objective, result.params, test).accuracy > 0.8
+      ('STOPPED_EARLY', True)
+    """
+    start = time.perf_counter()
+    check_integer("fit", "max_epochs", max_epochs, at_least=0)
+    if state is None:
+        state = init_state(objective, optimizer, params, key, learning_rate=learning_rate)
+    elif learning_rate is not None:
+        check_rate("fit", as_optimizer("fit", optimizer), learning_rate)
+        state = state._replace(learning_rate=jnp.asarray(learning_rate, state.learning_rate.dtype))
+    patience = None if hold_out is None else patience
+    made, objective, batch, held = checked_run(
+        "fit", objective, optimizer, state, train, plan, hold_out, patience, min_delta, monitor, aggregate
+    )
+    draw = progress if callable(progress) else print_line if _wanted(progress) else None
+
+    first_epoch = int(state.epoch)
+    fresh = int(state.best.epoch) < 0
+    limits = make_limits(state, max_epochs, patience, min_delta)
+    num_steps = plan.num_steps(num_examples(batch))
+    rows, seconds = empty_rows(max_epochs, state), [0.0]
+    pace, steps = _Pace(), 0
+    with _Interrupts() as interrupts:
+        while True:
+            limits = limits._replace(begin=jnp.asarray(fresh and steps == 0), steps=jnp.asarray(pace.steps, jnp.int32))
+            state, rows = advance(
+                objective,
+                state,
+                rows,
+                batch,
+                held,
+                limits,
+                optimizer=made,
+                plan=plan,
+                monitor=monitor,
+                aggregate=aggregate,
+            )
+            epoch, step, status = map(int, jax.device_get((state.epoch, state.step, state.status)))
+            now = time.perf_counter() - start
+            taken = (epoch - first_epoch) * num_steps + step - steps
+            steps += taken
+            pace.update(taken, now)
+            new = epoch - first_epoch - (len(seconds) - 1)
+            seconds += np.linspace(seconds[-1], now, new + 1)[1:].tolist()
+            if status == Status.RUNNING and interrupts.requested:
+                status = int(Status.INTERRUPTED)
+            if draw is not None:
+                done = epoch + step / num_steps
+                row = dict(zip(History._fields, np.asarray(rows)[epoch - first_epoch].tolist(), strict=False))
+                draw(Progress(done, max_epochs, row, int(state.best.epoch), now, str(Status(status))))
+            if status != Status.RUNNING:
+                break
+    state = state._replace(status=jnp.asarray(status, jnp.int32))
+    history = _host_history(np.asarray(rows), seconds, skip=0 if fresh else 1)
+    result = FitResult(
+        params=state.best.params,
+        status=Status(status),
+        best_epoch=int(state.best.epoch),
+        history=history,
+        state=state,
+        message=_message(Status(status), state, patience, made.is_factory),
+    )
+    if result.status == Status.DIVERGED:
+        warnings.warn(result.message, RuntimeWarning, stacklevel=2)
+    return result
+
+
+class _Pace:
+    """How many steps a piece takes: begins small, then follows the clock."""
+
+    def __init__(self):
+        self.steps = 32
+        self.last = None  # the first piece compiles, so its time says nothing
+
+    def update(self, taken: int, now: float) -> None:
+        if self.last is not None and taken:
+            per_step = (now - self.last) / taken
+            self.steps = int(min(max(1, _PIECE_SECONDS / per_step), 16 * self.steps, FOREVER))
+        self.last = now
+
+
+class _Interrupts:
+    """Turns the first Ctrl-C into a request, the second into `KeyboardInterrupt`; puts the old handler back.
+
+    Outside the main thread Python lets nobody handle signals: there it does nothing.
+    """
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self.active = threading.current_thread() is threading.main_thread()
+        if self.active:
+            self.old = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *error):
+        if self.active:
+            signal.signal(signal.SIGINT, self.old)
+
+    def _handle(self, number, frame):
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def _wanted(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else bool(progress)
+
+
+def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
+    rows = rows[skip : len(seconds)]
+    epoch, *columns = rows.T
+    return History(epoch.astype(np.int32), *columns, seconds=np.asarray(seconds[skip:]))
+
+
+def _message(status: Status, state: State, patience: int | None, has_rate: bool) -> str:
+    epoch, best = int(state.epoch), int(state.best.epoch)
+    if status == Status.STOPPED_EARLY:
+        return f"stopped early after epoch {epoch}: no gain on the hold-out in {patience} epochs; returned epoch {best}"
+    if status == Status.INTERRUPTED:
+        return f"interrupted in epoch {epoch + 1}; returned epoch {best}; go on with fit(..., state=result.state)"
+    if status == Status.DIVERGED:
+        rate = float(state.learning_rate)
+        hint = f"learning_rate={rate / 10:.3g}" if has_rate else "a tenth of the learning rate"
+        return (
+            f"diverged in epoch {epoch}: the log likelihood or a parameter is not finite; "
+            f"returned epoch {best}; try {hint}"
+        )
+    return f"ran all {epoch} epochs; returned epoch {best}"

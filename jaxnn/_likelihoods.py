@@ -1,0 +1,162 @@
+"""What a model's outputs say about one label: Bernoulli, categorical and Gaussian log probabilities, from logits.
+
+Everything is computed from logits, never from clipped probabilities, so it is exact far into both tails. A label that
+is
+no class gives NaN: indexing would silently read another class instead.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxnn._checks import ConfigError, check_number
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Bernoulli:
+    """Two classes, y in {0, 1}, from one logit z: P(y=1) = σ(z) = 1 / (1 + e^-z).
+
+        log P(y | z) = log σ(z) if y = 1, log σ(-z) if y = 0
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnn
+      >>> jaxnn.bernoulli.log_prob(jnp.array([-200.0]), 1).item()
+      -200.0
+    """
+
+    def classes(self, num_outputs: int) -> int:
+        """Return 2; raise `ConfigError` unless the model has one output."""
+        if num_outputs != 1:
+            raise ConfigError(
+                f"Bernoulli: the model has one output, the logit of y=1; got num_outputs={num_outputs}; "
+                "end sizes with 1, or use jaxnn.categorical"
+            )
+        return 2
+
+    def log_prob(self, outputs: Float[Array, " 1"], y: Any) -> Float[Array, ""]:
+        """Return log P(y | z), in nats; NaN unless y is 0 or 1."""
+        (z,) = outputs
+        signed = jnp.where(y == 1, z, -z)
+        return jnp.where((y == 0) | (y == 1), jax.nn.log_sigmoid(signed), jnp.nan)
+
+    def predict(self, outputs: Float[Array, " 1"]) -> Int[Array, ""]:
+        """Return the more probable class, 0 or 1; 1 where z is exactly 0."""
+        return (outputs[0] >= 0).astype(jnp.int32)
+
+    def predict_proba(self, outputs: Float[Array, " 1"]) -> Float[Array, " 2"]:
+        """Return P(y=0) and P(y=1)."""
+        (z,) = outputs
+        return jax.nn.sigmoid(jnp.stack([-z, z]))
+
+    def decide(self, outputs: Float[Array, " 1"]) -> Int[Array, ""]:
+        """Return a linear classifier's hard decision, +1 or -1: the sign of the activation, +1 at exactly 0."""
+        return 2 * self.predict(outputs) - 1
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Categorical:
+    """K classes, y in [0, K), from K logits: P(y) = e^{z_y} / Σ_k e^{z_k}.
+
+        log P(y | z) = log σ(z_y - log Σ_{k≠y} e^{z_k})
+
+    That is softmax written as the Bernoulli of class y against all the others. It loses nothing in either tail, and
+    with K = 2 it *is* logistic regression on z_1 - z_0.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnn
+      >>> jaxnn.categorical.predict_proba(jnp.zeros(4)).tolist()
+      [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def classes(self, num_outputs: int) -> int:
+        """Return K, as many as there are outputs; raise `ConfigError` for fewer than two."""
+        if num_outputs < 2:
+            raise ConfigError(
+                f"Categorical: there are at least two classes; got num_outputs={num_outputs}; "
+                "end sizes with the number of classes, or use jaxnn.bernoulli for one logit"
+            )
+        return num_outputs
+
+    def log_prob(self, outputs: Float[Array, " K"], y: Any) -> Float[Array, ""]:
+        """Return log P(y | z), in nats; NaN unless y is in [0, K)."""
+        z = outputs
+        is_y = jnp.arange(z.shape[0]) == y
+        # A masked class (logit -inf) is given a finite floor: the same value, and no NaN in any derivative.
+        floor = jnp.asarray(jnp.finfo(z.dtype).min / 2, z.dtype)
+        others = jnp.where(is_y, floor, jnp.maximum(z, floor))
+        top = jax.lax.stop_gradient(jnp.max(others))  # log-sum-exp is the same about any centre
+        z_y = jnp.sum(jnp.where(is_y, z, 0))
+        against = (z_y - top) - jnp.log(jnp.sum(jnp.where(is_y, 0, jnp.exp(others - top))))
+        is_class = (y >= 0) & (y < z.shape[0]) & (y == jnp.asarray(y).astype(jnp.int32))  # 0.5 is none
+        return jnp.where(is_class, jax.nn.log_sigmoid(against), jnp.nan)
+
+    def predict(self, outputs: Float[Array, " K"]) -> Int[Array, ""]:
+        """Return the most probable class, the first on ties."""
+        return jnp.argmax(outputs).astype(jnp.int32)
+
+    def predict_proba(self, outputs: Float[Array, " K"]) -> Float[Array, " K"]:
+        """Return P(y=k) for every class; they sum to 1."""
+        return jax.nn.softmax(outputs)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Gaussian:
+    """Real targets about the outputs μ, with one standard deviation σ for all: regression, function approximation.
+
+        log p(y | μ) = Σ_k -½ ((y_k - μ_k) / σ)² - log σ - ½ log 2π
+
+    A density, so above 0 where σ is small. Maximising it over μ is least squares.
+
+    Args:
+      scale: σ, in the units of y, > 0; a leaf, so it can be swept.
+
+    Raises:
+      ConfigError: scale no finite number > 0.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxnn
+      >>> round(jaxnn.gaussian.log_prob(jnp.zeros(1), 0.0).item(), 4)
+      -0.9189
+    """
+
+    scale: Any = 1.0
+
+    def __post_init__(self):
+        # Runs again whenever JAX rebuilds the value, with a tracer in the leaf: check it only if a number.
+        if isinstance(self.scale, bool | int | float | str | np.number):
+            check_number("Gaussian", "scale", self.scale)
+            if self.scale == 0:
+                raise ConfigError("Gaussian: scale is positive; got scale=0; a density of no width has no logarithm")
+
+    def classes(self, num_outputs: int) -> None:
+        """Return None: targets are numbers, not classes."""
+        del num_outputs
+
+    def log_prob(self, outputs: Float[Array, " K"], y: Any) -> Float[Array, ""]:
+        """Return log p(y | μ), in nats; y is `dtype[K]`, or `dtype[]` where K = 1."""
+        residual = (jnp.reshape(y, outputs.shape) - outputs) / self.scale
+        return jnp.sum(-0.5 * residual**2 - jnp.log(self.scale) - 0.5 * math.log(2 * math.pi))
+
+    def predict(self, outputs: Float[Array, " K"]) -> Float[Array, "..."]:
+        """Return the mean: `dtype[]` where K = 1, else `dtype[K]`."""
+        return outputs[0] if outputs.shape == (1,) else outputs
+
+    def predict_proba(self, outputs: Float[Array, " K"]) -> Float[Array, " C"]:
+        """Raise `ConfigError`: real targets have no class probabilities."""
+        raise ConfigError(
+            f"Gaussian.predict_proba: only classes have probabilities; got outputs of shape {outputs.shape}; use "
+            "predict for the mean"
+        )
+
+
+bernoulli = Bernoulli()
+categorical = Categorical()
+gaussian = Gaussian()

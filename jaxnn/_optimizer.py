@@ -1,0 +1,160 @@
+"""Optax optimisers on an objective that is maximised: the one place that imports optax, and where the sign is turned.
+
+Optax minimises. The gradient (and the value, for line searches) is negated *before* optax sees it: turned afterwards,
+weight decay would make weights grow and every running average would be wrong.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnn._checks import ConfigError, check_number
+from jaxnn._types import Params
+
+# What cannot work here whatever the model, by the optax function that makes it.
+REFUSED = {
+    "lookahead": "it keeps two sets of parameters in place of one",
+    "schedule_free": "its parameters must be transformed before they are evaluated, also on a hold-out",
+    "differentially_private_aggregate": "it needs one gradient an example, a step here sees their mean",
+    "sam": "its two-step rule needs the gradient function, a step here hands over one gradient",
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optax optimiser as a hashable value: a transformation, or a factory called with the rate of each step.
+
+    Two equal factories are one value, `functools.partial(optax.sgd, momentum=0.9)` written twice included, so they
+    share one compiled program. Two calls of `optax.sgd(0.1)` are two values to optax, and compile twice.
+    """
+
+    make: Callable
+    arguments: tuple = ()
+    keywords: tuple = ()
+    is_factory: bool = False
+
+    @property
+    def name(self) -> str:
+        """The optax function it comes from."""
+        if isinstance(self.make, optax.GradientTransformation):
+            return self.make.init.__qualname__.split(".")[0]
+        return getattr(self.make, "__name__", repr(self.make))
+
+    def transformation(self, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+        """Return the optax transformation at this rate."""
+        made = self.make
+        if self.is_factory:
+            made = made(*self.arguments, learning_rate=learning_rate, **dict(self.keywords))
+        return optax.with_extra_args_support(made)
+
+    def init(self, params: Params, learning_rate: Any) -> Any:
+        """Return the optimiser's state for these parameters."""
+        return jax.tree.map(lambda leaf: _as(leaf, leaf), self.transformation(learning_rate).init(params))
+
+    def update(
+        self,
+        gradient: Params,
+        opt_state: Any,
+        params: Params,
+        learning_rate: Any,
+        value: Any,
+        value_fn: Callable,
+    ) -> tuple[Params, Any]:
+        """Return the update to *add* to the parameters, to raise value, and the next state."""
+        down = jax.tree.map(jnp.negative, gradient)
+        update, new_state = self.transformation(learning_rate).update(
+            down, opt_state, params, value=-value, grad=down, value_fn=lambda p: -value_fn(p)
+        )
+        # Optax may widen or weaken a dtype; the state must stay exactly what it was, or every later step retraces.
+        return jax.tree.map(_as, update, params), jax.tree.map(_as, new_state, opt_state)
+
+
+def _as(new: Any, old: Any) -> Any:
+    if jnp.issubdtype(jnp.result_type(old), jax.dtypes.extended):  # a random key: it has no other dtype to drift to
+        return new
+    return jnp.asarray(new, jnp.result_type(old))
+
+
+def as_optimizer(who: str, optimizer: Any) -> Optimizer:
+    """Return the optimiser as a value; raise `ConfigError` for what is none or cannot work here."""
+    if isinstance(optimizer, optax.GradientTransformation):
+        made = Optimizer(optimizer)
+    elif not callable(optimizer):
+        hint = "call its .gradient_transformation(), or " if hasattr(optimizer, "gradient_transformation") else ""
+        raise ConfigError(
+            f"{who}: optimizer is an optax transformation or a factory of one; got optimizer={optimizer!r}; "
+            f"{hint}pass optax.sgd with learning_rate=0.1, say"
+        )
+    elif isinstance(optimizer, functools.partial):
+        keywords = tuple(sorted(optimizer.keywords.items()))
+        made = Optimizer(optimizer.func, optimizer.args, keywords, is_factory=True)
+        try:
+            hash(made)
+        except TypeError:  # an unhashable option: then the partial itself is the value, equal to itself only
+            made = Optimizer(optimizer, is_factory=True)
+    else:
+        made = Optimizer(optimizer, is_factory=True)
+    _check_usable(who, made)
+    return made
+
+
+@functools.lru_cache(maxsize=256)
+def _check_usable(who: str, optimizer: Optimizer) -> None:
+    try:
+        name = optimizer.transformation(0.1).init.__qualname__.split(".")[0]
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{who}: an optimizer factory takes learning_rate and returns an optax transformation; "
+            f"got optimizer={optimizer.name}, which failed with {error}; pass optax.sgd, say"
+        ) from error
+    if name in REFUSED:
+        raise ConfigError(f"{who}: this optimizer cannot be used; got optax's {name}: {REFUSED[name]}; choose another")
+
+
+def check_rate(who: str, optimizer: Optimizer, learning_rate: Any) -> None:
+    """Raise `ConfigError` unless a factory has a finite rate >= 0, and a finished transformation has none besides
+    its own.
+    """
+    if not optimizer.is_factory:
+        if learning_rate is not None:
+            raise ConfigError(
+                f"{who}: the rate is given once; got learning_rate={learning_rate!r} and an optimizer that has its "
+                "own; "
+                "pass the factory, as optimizer=optax.sgd, or leave learning_rate out"
+            )
+        return
+    if learning_rate is None:
+        raise ConfigError(
+            f"{who}: a factory needs a rate; got learning_rate=None with optimizer={optimizer.name}; "
+            "pass learning_rate=0.1, or build it yourself, as optax.sgd(0.1)"
+        )
+    if callable(learning_rate):
+        raise ConfigError(
+            f"{who}: learning_rate is a number; got a schedule; build the optimizer with it, as optax.sgd(schedule)"
+        )
+    check_number(who, "learning_rate", learning_rate)
+
+
+def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: Any) -> None:
+    """Raise `ConfigError` unless one step on these parameters returns an update of their shapes; nothing is
+    computed.
+    """
+
+    def one_step(params, learning_rate):
+        opt_state = optimizer.init(params, learning_rate)
+        return optimizer.update(params, opt_state, params, learning_rate, jnp.zeros(()), lambda p: jnp.zeros(()))
+
+    try:
+        update, _ = jax.eval_shape(one_step, params, learning_rate)
+        jax.tree.map(lambda u, p: None if u.shape == p.shape else 1 / 0, update, params)
+    except Exception as error:  # whatever optax raises inside, the user must learn which optimiser cannot be used
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"{who}: the optimizer takes one step on these parameters; got optimizer={optimizer.name}, which failed "
+            f"with {type(error).__name__}: {reason}; the README lists those that work"
+        ) from error

@@ -1,0 +1,152 @@
+"""The state of a run as one pytree, its status, and the history of its epochs."""
+
+import enum
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxnn._checks import check_key
+from jaxnn._door import checked_params
+from jaxnn._optimizer import as_optimizer, check_rate, check_works
+from jaxnn._types import Params
+
+
+class Status(enum.IntEnum):
+    """How a run stands. `CONVERGED` is claimed only by methods that certify it."""
+
+    RUNNING = 0
+    CONVERGED = 1
+    STOPPED_EARLY = 2
+    MAX_EPOCHS = 3
+    DIVERGED = 4
+    INTERRUPTED = 5
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Best(NamedTuple):
+    """The best parameters so far, the monitored value they reached, and the epoch (-1: none yet)."""
+
+    params: Params
+    value: Array
+    epoch: Array
+
+
+class State(NamedTuple):
+    """Everything a run needs to go on, and nothing else: give it back and training continues, also mid-epoch.
+
+    Attributes:
+      params: the current parameters.
+      opt_state: the optimiser's.
+      learning_rate: `dtype[]`, data of the program; NaN where the optimiser has its own.
+      key: typed key of the data order. Never consumed: steps fold in epoch and step.
+      epoch, step: `int32[]`, epochs completed, and steps taken in the present one.
+      log_prob, weight: `dtype[]`, running sums of weight_i log P_i and of weight_i over the present epoch (the second
+        only where examples or batches differ in weight).
+      best: the best on the hold-out; without one, the last finite.
+      misses: `int32[]`, epochs since a gain above `min_delta`.
+      status: `int32[]`, a `Status`.
+    """
+
+    params: Params
+    opt_state: Any
+    learning_rate: Array
+    key: Array
+    epoch: Array
+    step: Array
+    log_prob: Array
+    weight: Array
+    best: Best
+    misses: Array
+    status: Array
+
+
+class StepInfo(NamedTuple):
+    """What one step reports: the batch's mean log likelihood before it, the gradient's norm, and |update| / |w|."""
+
+    log_likelihood: Array
+    gradient_norm: Array
+    update_ratio: Array
+
+
+class History(NamedTuple):
+    """One row an epoch, `dtype[E]` each; row 0 is the parameters at the start. Rows never reached hold NaN.
+
+    Attributes:
+      epoch: `int32[E]`, epochs completed; -1 in rows never reached.
+      log_likelihood: on the training data, nats per example, unpenalised: the running mean over the epoch, as the
+        steps saw it (row 0: of the initial parameters on all of it).
+      hold_out_log_likelihood, hold_out_accuracy: after the epoch; NaN without a hold-out (accuracy: without classes).
+      gradient_norm, update_ratio: of the objective's gradient, and |update| / |w|, at the epoch's last step; NaN in
+        row 0.
+      learning_rate: as the state has it.
+      seconds: host time since the start of the run; NaN where no host was watching (`ascend`).
+    """
+
+    epoch: Array
+    log_likelihood: Array
+    hold_out_log_likelihood: Array
+    hold_out_accuracy: Array
+    gradient_norm: Array
+    update_ratio: Array
+    learning_rate: Array
+    seconds: Array
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return the rows reached, as dictionaries of plain numbers."""
+        columns = {name: np.asarray(column) for name, column in self._asdict().items()}
+        return [
+            {name: column[i].item() for name, column in columns.items()} for i in np.flatnonzero(columns["epoch"] >= 0)
+        ]
+
+
+def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, learning_rate: Any = None) -> State:
+    """Return the state of a run that has not begun.
+
+    Args:
+      objective: what will be maximised.
+      optimizer: an optax transformation, as `optax.adam(1e-3)`; or a factory, as `optax.sgd`, with `learning_rate`:
+        then the rate is data, and a new one does not recompile.
+      params: initial parameters, a pytree of floating-point arrays.
+      key: typed key or int seed of the data order. Use another for `model.init`.
+      learning_rate: a finite number >= 0, with a factory only; can be traced.
+
+    Raises:
+      ConfigError: an optimiser that cannot be used, a rate or key that means nothing.
+      ShapeError, DtypeError, NonFiniteError: parameters that do not fit the model or are not finite.
+
+    Example:
+      >>> import jaxnn, optax
+      >>> objective = jaxnn.LogLikelihood(jaxnn.Linear(4, 3), jaxnn.categorical)
+      >>> state = jaxnn.init_state(objective, optax.sgd, objective.model.init(1), key=0, learning_rate=0.1)
+      >>> state.epoch.item(), state.learning_rate.item() > 0
+      (0, True)
+    """
+    who = "init_state"
+    made = as_optimizer(who, optimizer)
+    check_rate(who, made, learning_rate)
+    key = check_key(who, key)
+    params = checked_params(who, objective, params)
+    dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+    rate = jnp.asarray(jnp.nan if learning_rate is None else learning_rate, dtype)
+    check_works(who, made, params, rate)
+    zero, none = jnp.zeros((), jnp.int32), jnp.zeros((), dtype)
+    opt_state = made.init(params, rate)
+    best = Best(params, jnp.asarray(-jnp.inf, dtype), jnp.asarray(-1, jnp.int32))
+    return State(
+        params,
+        opt_state,
+        rate,
+        key,
+        zero,
+        zero,
+        none,
+        none,
+        best,
+        zero,
+        jnp.asarray(Status.RUNNING, jnp.int32),
+    )

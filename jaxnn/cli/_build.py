@@ -1,0 +1,157 @@
+"""From the options of `jaxnn train` to what `fit` takes: data parts, objective, optimiser, plan, seeds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+
+from jaxnn import data
+from jaxnn._activations import ACTIVATIONS
+from jaxnn._checks import ConfigError, check_choice, check_integer
+from jaxnn._fit import FitResult, fit
+from jaxnn._likelihoods import bernoulli, categorical, gaussian
+from jaxnn._models import Mlp, kernel_mask
+from jaxnn._objectives import LogLikelihood
+from jaxnn._plans import FullBatch, MiniBatch, Stochastic
+from jaxnn._progress import Progress
+from jaxnn._types import Params
+from jaxnn.cli._config import TrainConfig
+from jaxnn.data import Dataset
+
+WHO = "jaxnn train"
+FRACTIONS = (0.7, 0.15, 0.15)
+MNIST_HOLD_OUT = 1 / 12  # 5,000 of 60,000, as usual
+
+# How a command line names an optimiser: the optax factory, and the rate it is usually given.
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], float]] = {
+    "adam": (optax.adam, 1e-3),
+    "adamw": (partial(optax.adamw, mask=kernel_mask), 1e-3),
+    "rmsprop": (optax.rmsprop, 1e-3),
+    "sgd": (optax.sgd, 0.1),
+    "momentum": (partial(optax.sgd, momentum=0.9), 0.01),
+    "nesterov": (partial(optax.sgd, momentum=0.9, nesterov=True), 0.01),
+}
+
+
+class Seeds(NamedTuple):
+    """One seed for each use of chance, so that no two share a random stream."""
+
+    split: int
+    init: int
+    order: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a run of `jaxnn train` works on. In the three parts every example counts once; `class_weights` act in `learn`."""
+
+    config: TrainConfig
+    train: Dataset
+    hold_out: Dataset
+    test: Dataset
+    objective: LogLikelihood
+    seeds: Seeds
+    class_weights: tuple[float, ...] | None
+
+    @property
+    def likelihood(self) -> str:
+        """The name of the likelihood."""
+        return type(self.objective.likelihood).__name__.lower()
+
+    def initial_params(self) -> Params:
+        """Return the parameters the run starts from."""
+        return self.objective.model.init(self.seeds.init)
+
+    def learn(self, params: Params, progress: Callable[[Progress], None] | bool = False) -> FitResult:
+        """Return the result of `fit` from these parameters with the options of the run."""
+        config = self.config
+        parts = [self.train, self.hold_out]
+        if self.class_weights is not None:
+            parts = [data.class_weights(part, self.class_weights) for part in parts]
+        return fit(
+            self.objective,
+            OPTIMIZERS[config.optimizer][0],
+            params,
+            *parts,
+            plan=make_plan(config),
+            max_epochs=config.epochs,
+            patience=config.patience,
+            monitor=config.monitor,
+            key=self.seeds.order,
+            learning_rate=config.learning_rate,
+            progress=progress,
+        )
+
+
+def build(config: TrainConfig) -> Problem:
+    """Check the options, load and split the data, infer the likelihood; nothing is compiled yet."""
+    check_choice(WHO, "data", config.data, data.names())
+    check_choice(WHO, "activation", config.activation, ACTIVATIONS)
+    check_choice(WHO, "optimizer", config.optimizer, OPTIMIZERS)
+    check_integer(WHO, "seed", config.seed, at_least=0)
+    make_plan(config)
+    if config.learning_rate is None:
+        config = replace(config, learning_rate=OPTIMIZERS[config.optimizer][1])
+    seeds = make_seeds(config.seed)
+    train, hold_out, test = load_parts(config, seeds.split)
+    likelihood, num_outputs = infer_likelihood(train)
+    model = Mlp((train.num_features, *config.hidden, num_outputs), ACTIVATIONS[config.activation])
+    objective = LogLikelihood(model, likelihood, l2=config.l2)
+    return Problem(config, train, hold_out, test, objective, seeds, per_class(train, config.class_weights))
+
+
+def make_seeds(seed: int) -> Seeds:
+    """Return independent seeds for the split, the initial parameters and the data order."""
+    return Seeds(*np.random.SeedSequence(seed).generate_state(3).tolist())
+
+
+def make_plan(config: TrainConfig) -> Any:
+    """Return the plan the options name."""
+    if config.plan == "mini-batch":
+        return MiniBatch(config.batch_size, replacement=config.replacement)
+    if config.plan == "stochastic":
+        return Stochastic(replacement=config.replacement)
+    if config.replacement:
+        raise ConfigError(
+            f"{WHO}: a full batch reads every example once; got --plan full --replacement; leave one of them out"
+        )
+    return FullBatch()
+
+
+def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+    """Return training, hold-out and test part, stratified, standardised if the options say so."""
+    if config.data == "mnist":
+        options = {"folder": config.folder}
+        test = data.load("mnist", part="test", **options)
+        both = (1 - MNIST_HOLD_OUT, MNIST_HOLD_OUT)
+        parts = (*data.split(data.load("mnist", part="train", **options), both, seed=seed), test)
+    elif config.folder is not None:
+        raise ConfigError(
+            f"{WHO}: only mnist is read from a folder; got --folder {config.folder} with data={config.data!r}; leave it out"
+        )
+    else:
+        parts = data.split(data.load(config.data), FRACTIONS, seed=seed)
+    is_image = parts[0].schema.image_shape is not None
+    if config.standardise == "yes" or (config.standardise == "auto" and not is_image):
+        parts = data.standardise(*parts)
+    return parts[0], parts[1], parts[2]
+
+
+def infer_likelihood(ds: Dataset) -> tuple[Any, int]:
+    """Return the likelihood the targets call for, and how many outputs it reads."""
+    num_classes = ds.schema.num_classes
+    if num_classes is None:
+        return gaussian, ds.batch.y.shape[1] if ds.batch.y.ndim == 2 else 1
+    return (bernoulli, 1) if num_classes == 2 else (categorical, num_classes)
+
+
+def per_class(train: Dataset, weights: Any) -> tuple[float, ...] | None:
+    """Return one weight a class, worked out on the training part only; None for equal ones."""
+    if weights == "none":
+        return None
+    weighted = data.class_weights(train, weights).batch
+    y, weight = np.asarray(weighted.y), np.asarray(weighted.weight)
+    return tuple(float(weight[y == k].max(initial=0.0)) for k in range(train.schema.num_classes or 0))

@@ -1,0 +1,22 @@
+"""Data: a checked `Dataset` from arrays, files or generators; split it, standardise it, weight its classes.
+
+Example:
+  >>> from jaxnn import data
+  >>> ds = data.load("circle", num_examples=200, noise=0.0)
+  >>> train, hold_out, test = data.split(ds, (0.7, 0.15, 0.15), seed=0)
+  >>> train, hold_out, test = data.standardise(train, hold_out, test)
+  >>> train
+  Dataset('circle', 140 examples, 2 features, 2 classes, standardised)
+
+Your own arrays come in through `dataset`, which looks at every number once:
+
+  >>> data.dataset([[0.0, 1.0], [2.0, 3.0]], [0, 1], num_classes=2)
+  Dataset('data', 2 examples, 2 features, 2 classes)
+"""
+
+from jaxnn.data._dataset import Dataset, Schema, dataset
+from jaxnn.data._load import load, names
+from jaxnn.data._scale import class_weights, standardise
+from jaxnn.data._split import split, take
+
+__all__ = ["Dataset", "Schema", "class_weights", "dataset", "load", "names", "split", "standardise", "take"]
