@@ -17,6 +17,7 @@ that reads digits:
 
 from jaxnn import checkpoint as checkpoint
 from jaxnn import data as data
+from jaxnn import plotting as plotting
 from jaxnn._activations import identity as identity
 from jaxnn._activations import relu as relu
 from jaxnn._activations import sigmoid as sigmoid

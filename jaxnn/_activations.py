@@ -65,13 +65,17 @@ def initial_gain(activation: Callable) -> float:
 
         gain = 1 / sqrt(E[g'(z)²]),  z ~ N(0, 1)
 
-    That is sqrt(2) for ReLU (He et al. 2015), 1 for the identity (LeCun et al. 1998), 1.47 for tanh and 4.70 for the
+    That is sqrt(2) for ReLU (He et al. 2015), 1 for the identity (LeCun et al. 1998), 1.47 for tanh and 4.72 for the
     sigmoid (Glorot & Bengio 2010 use 4), and it is defined for any function given (Schoenholz et al. 2017, eq. 9).
     A function whose derivative vanishes or is not finite there gets 1.
+
+    Notes:
+      Measured through 20 layers of width 256 (tests/test_activations.py): gradients stay within a factor of 3 for ReLU,
+      tanh and the identity. Sigmoids have mean 1/2, so z leaves N(0, 1) and gradients still shrink about 700-fold.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)  # an even number: symmetric, never at 0
     derivative = activation.derivative if isinstance(activation, Activation) else jax.vmap(jax.grad(activation))
     with jax.ensure_compile_time_eval():
-        slope = np.asarray(derivative(jnp.asarray(nodes, jnp.float32)), np.float64)
+        slope = np.asarray(jax.jit(derivative)(np.asarray(nodes, np.float32)), np.float64)
     mean_square = float(np.sum(weights * slope**2) / math.sqrt(2 * math.pi))
     return 1 / math.sqrt(mean_square) if 0 < mean_square < math.inf else 1.0

@@ -135,7 +135,7 @@ def checked_run(
     who: str,
     objective: Any,
     optimizer: Any,
-    state: State,
+    state: Any,
     train: Any,
     plan: Any,
     hold_out: Any,
@@ -151,6 +151,12 @@ def checked_run(
     if not isinstance(state, State):
         raise ConfigError(
             f"{who}: state comes from init_state; got {type(state).__name__}; call jaxnn.init_state first"
+        )
+    want = jax.eval_shape(made.init, state.params, state.learning_rate)
+    if jax.tree.structure(state.opt_state) != jax.tree.structure(want):
+        raise ConfigError(
+            f"{who}: state and optimizer belong together; got optimizer={made.name} for the state of another; "
+            "pass the one given to init_state"
         )
     if not isinstance(plan, Plan) or isinstance(plan, type):
         raise ConfigError(

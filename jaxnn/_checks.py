@@ -48,7 +48,7 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: Any, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for a near miss, else the list of what there is."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
@@ -76,7 +76,7 @@ def check_number(who: str, name: str, value: Any, *, at_least: float = 0.0, at_m
     if is_traced(value):
         return
     number = isinstance(value, numbers.Real | np.ndarray | jax.Array) and not isinstance(value, bool)
-    number = number and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    number = number and np.ndim(value) == 0 and _is_real(np.asarray(value).dtype)
     if not number or not math.isfinite(value) or not at_least <= value <= at_most:
         top = "" if at_most == math.inf else f" and <= {at_most:g}"
         raise ConfigError(
@@ -166,8 +166,7 @@ def as_numbers(who: str, name: str, value: Any) -> np.ndarray:
         raise ShapeError(
             f"{who}: {name} is one rectangular array; got rows of different lengths; make them equally long"
         ) from error
-    numeric = a.dtype.kind in "iuf" or a.dtype == jax.numpy.bfloat16
-    if not numeric or isinstance(value, np.ma.MaskedArray):  # the mask would be lost
+    if not _is_real(a.dtype) or isinstance(value, np.ma.MaskedArray):  # the mask would be lost
         raise DtypeError(
             f"{who}: {name} holds integers or floats; got {name}={_brief(value)}; "
             "encode it as numbers first, e.g. with .astype('float32')"
@@ -208,6 +207,11 @@ def check_same_tree(who: str, name: str, got: Any, want: Any) -> None:
     ]
     if problems:
         raise ShapeError(f"{who}: {name} fit the model; got {'; '.join(problems)}; build them with model.init(key)")
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    """Return whether a dtype holds integers or floats, bfloat16 included."""
+    return dtype.kind in "iuf" or dtype == jax.numpy.bfloat16
 
 
 def _brief(value: Any) -> str:

@@ -24,13 +24,13 @@ from jaxnn._checks import (
 )
 from jaxnn._models import Mlp, leaf_name
 from jaxnn._objectives import without_absent
-from jaxnn._types import Batch, Objective, Params
+from jaxnn._types import Batch, Objective, Params, scalar
 from jaxnn.data import Dataset
 
 
 def strong(objective: Any) -> Any:
     """Return the objective with its numbers as float arrays, so that a new value never recompiles."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jax.dtypes.canonicalize_dtype(float)), objective)
+    return jax.tree.map(lambda leaf: scalar(leaf, jax.dtypes.canonicalize_dtype(float)), objective)
 
 
 def param_dtype(params: Params) -> jnp.dtype:
@@ -71,8 +71,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     """Return a `Dataset` or `Batch` as arrays in the dtype of the parameters; raise where it does not fit the
     objective.
 
-    Floating-point inputs are cast; integer inputs are cast for an `Mlp` and left alone for any other model (they may
-    be tokens). The values of a `Dataset` were checked when it was made and are not read again.
+    The values of a `Dataset` were checked when it was made and are not read again.
     """
     params = checked_params(who, objective, params)
     known_good = isinstance(data, Dataset)
@@ -83,11 +82,11 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
             "num_classes=K) "
             "or jaxnn.Batch(x, y)"
         )
-    model = getattr(objective, "model", None)
     dtype = param_dtype(params)
-    x = jax.tree.map(lambda a: _numeric(who, "x", a, dtype, cast_integers=isinstance(model, Mlp)), batch.x)
+    x = as_inputs(who, objective, params, batch.x)
     y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), batch.y)
-    weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, dtype, cast_integers=True)
+    wide = jnp.promote_types(dtype, jnp.float32)  # a weight of 257 is 256 in bfloat16
+    weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, wide, cast_integers=True)
     first_y = jax.tree.leaves(y)[0]
     check_leading_axis(who, x, first_y, weight)
 
@@ -95,10 +94,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     num_classes = objective.classes(params, one)
     if not known_good:
         check_weight(who, weight)
-        batch_in = Batch(x, y, weight)
-        if weight is not None and not is_traced(batch_in):
-            batch_in = without_absent(batch_in)
-        x, y, weight = batch_in
+        x, y, weight = without_absent(Batch(x, y, weight))
         _check_values(who, x, y, num_classes)
     elif num_classes is not None and data.schema.num_classes is not None and data.schema.num_classes > num_classes:
         raise ConfigError(
@@ -109,6 +105,15 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
         raise DtypeError(f"{who}: y holds integer labels; got y.dtype={first_y.dtype}; cast with y.astype('int32')")
     _check_one_example(who, objective, params, one, y)
     return Batch(x, y, weight)
+
+
+def as_inputs(who: str, objective: Any, params: Params, x: Any) -> Any:
+    """Return x as arrays, floating-point ones in the dtype of the parameters; raise where it holds no numbers.
+
+    Integers are cast for an `Mlp` and left alone for any other model: they may be tokens.
+    """
+    cast_integers = isinstance(getattr(objective, "model", None), Mlp)
+    return jax.tree.map(lambda a: _numeric(who, "x", a, param_dtype(params), cast_integers=cast_integers), x)
 
 
 def _numeric(who: str, name: str, value: Any, dtype: Any, *, cast_integers: bool) -> jax.Array:

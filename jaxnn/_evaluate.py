@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._checks import ShapeError, check_integer
-from jaxnn._door import checked_batch, strong
+from jaxnn._checks import ShapeError, check_finite, check_integer, is_traced
+from jaxnn._door import as_inputs, checked_batch, checked_params, strong
 from jaxnn._objectives import weighted_log_likelihood, without_absent
 from jaxnn._types import Batch, Params, num_examples
 
@@ -125,7 +125,7 @@ def evaluate(objective: Any, params: Params, data: Any, *, chunk_size: int = CHU
     """
     chunk_size = check_integer("evaluate", "chunk_size", chunk_size, at_least=1)
     batch = checked_batch("evaluate", objective, params, data)
-    sums = _evaluation_sums(strong(objective), params, batch, chunk_size)
+    sums = _evaluation_sums(strong(objective), params, _padded(batch, chunk_size), chunk_size)
     host = jax.tree.map(lambda a: np.asarray(a, np.float64), sums)
     scalars = {k: float(host[k]) for k in ("weight", "log_prob", "correct", "squared")}
     return Evaluation(num_examples(batch), **scalars, confusion=host["confusion"], bins=host["bins"])
@@ -162,7 +162,7 @@ def hold_out_scores(objective: Any, params: Params, batch: Batch) -> tuple[Float
     def sums(part):
         total, weight = weighted_log_likelihood(objective, params, part)
         if num_classes is None:
-            return total, jnp.nan, weight
+            return total, jnp.asarray(jnp.nan, total.dtype), weight
         hits = jax.vmap(objective.predict, (None, 0))(params, part.x) == part.y
         return total, jnp.sum(hits if part.weight is None else hits * part.weight), weight
 
@@ -192,6 +192,25 @@ def sum_over_chunks(sums: Callable[[Batch], Any], batch: Batch, chunk_size: int)
     return jax.lax.fori_loop(0, -(-rows // chunk_size), lambda i, total: jax.tree.map(jnp.add, total, chunk(i)), zeros)
 
 
+def _padded(batch: Batch, chunk_size: int) -> Batch:
+    """Return a small batch filled up to a power of two with rows of weight 0, so that few sizes are compiled."""
+    rows = num_examples(batch)
+    extra = min(1 << (rows - 1).bit_length(), chunk_size) - rows
+    if extra <= 0:
+        return batch
+    weight = np.ones(rows, np.float32) if batch.weight is None else np.asarray(batch.weight)
+
+    def fill(a):
+        a = np.asarray(a)
+        return np.concatenate([a, np.broadcast_to(a[:1], (extra, *a.shape[1:]))])
+
+    return Batch(
+        jax.tree.map(fill, batch.x),
+        jax.tree.map(fill, batch.y),
+        np.concatenate([weight, np.zeros(extra, weight.dtype)]),
+    )
+
+
 @partial(jax.jit, static_argnums=3)
 def _evaluation_sums(objective: Any, params: Params, batch: Batch, chunk_size: int) -> dict[str, Any]:
     num_classes = _classes(objective, params, batch)
@@ -200,7 +219,8 @@ def _evaluation_sums(objective: Any, params: Params, batch: Batch, chunk_size: i
         total, weight = weighted_log_likelihood(objective, params, part)
         w = jnp.ones(num_examples(part)) if part.weight is None else part.weight
         if num_classes is None:
-            error = jax.vmap(objective.predict, (None, 0))(params, part.x) - part.y
+            mean = jax.vmap(objective.predict, (None, 0))(params, part.x)
+            error = mean - jnp.reshape(part.y, mean.shape)  # [N, 1] - [N] would be [N, N]
             squared = jnp.sum(w * jnp.sum(jnp.reshape(error**2, (len(w), -1)), 1))
             nan = jnp.asarray(jnp.nan, total.dtype)
             return {
@@ -235,13 +255,16 @@ def _mapped(method: str, objective: Any, params: Params, x: Any, chunk_size: int
 
 def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_size: int) -> Array:
     check_integer(method, "chunk_size", chunk_size, at_least=1)
-    x = getattr(getattr(x, "batch", x), "x", getattr(x, "x", x))
-    x = jax.tree.map(jnp.asarray, x)
+    params = checked_params(method, objective, params)
+    x = as_inputs(method, objective, params, getattr(getattr(x, "batch", x), "x", getattr(x, "x", x)))
     leaves = jax.tree.leaves(x)
     if not leaves or any(leaf.ndim == 0 for leaf in leaves):
         raise ShapeError(f"{method}: x holds one row an example; got x={x!r}; pass [N, D], or x[None] for one example")
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
     out = jax.eval_shape(getattr(objective, method), params, one)
+    if not is_traced(x):
+        for leaf in leaves:
+            check_finite(method, "x", leaf)
     if leaves[0].shape[0] == 0:
         return jnp.zeros((0, *out.shape), out.dtype)
     return _mapped(method, strong(objective), params, x, chunk_size)

@@ -22,7 +22,7 @@ from jaxnn._plans import MiniBatch
 from jaxnn._program import FOREVER, advance, empty_rows, make_limits
 from jaxnn._progress import Progress, print_line
 from jaxnn._state import History, State, Status, init_state
-from jaxnn._types import Params, Plan, num_examples
+from jaxnn._types import Params, Plan, num_examples, scalar
 
 _PIECE_SECONDS = 0.4  # between looks at the keyboard: Ctrl-C is answered within a second
 
@@ -114,7 +114,7 @@ def fit(
         state = init_state(objective, optimizer, params, key, learning_rate=learning_rate)
     elif learning_rate is not None:
         check_rate("fit", as_optimizer("fit", optimizer), learning_rate)
-        state = state._replace(learning_rate=jnp.asarray(learning_rate, state.learning_rate.dtype))
+        state = state._replace(learning_rate=scalar(learning_rate, state.learning_rate.dtype))
     patience = None if hold_out is None else patience
     made, objective, batch, held = checked_run(
         "fit", objective, optimizer, state, train, plan, hold_out, patience, min_delta, monitor, aggregate
@@ -129,7 +129,7 @@ def fit(
     pace, steps = _Pace(), 0
     with _Interrupts() as interrupts:
         while True:
-            limits = limits._replace(begin=jnp.asarray(fresh and steps == 0), steps=jnp.asarray(pace.steps, jnp.int32))
+            limits = limits._replace(begin=scalar(fresh and steps == 0, bool), steps=scalar(pace.steps, jnp.int32))
             state, rows = advance(
                 objective,
                 state,
@@ -157,7 +157,7 @@ def fit(
                 draw(Progress(done, max_epochs, row, int(state.best.epoch), now, str(Status(status))))
             if status != Status.RUNNING:
                 break
-    state = state._replace(status=jnp.asarray(status, jnp.int32))
+    state = state._replace(status=scalar(status, jnp.int32))
     history = _host_history(np.asarray(rows), seconds, skip=0 if fresh else 1)
     result = FitResult(
         params=state.best.params,
@@ -203,7 +203,7 @@ class _Interrupts:
 
     def __exit__(self, *error):
         if self.active:
-            signal.signal(signal.SIGINT, self.old)
+            signal.signal(signal.SIGINT, signal.SIG_DFL if self.old is None else self.old)  # None: set outside Python
 
     def _handle(self, number, frame):
         if self.requested:
@@ -223,15 +223,16 @@ def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
 
 def _message(status: Status, state: State, patience: int | None, has_rate: bool) -> str:
     epoch, best = int(state.epoch), int(state.best.epoch)
+    hint = f"learning_rate={float(state.learning_rate) / 10:.3g}" if has_rate else "a tenth of the learning rate"
+    nothing = f"; nothing beat the initial parameters: try {hint}" if best == 0 < epoch else ""
     if status == Status.STOPPED_EARLY:
-        return f"stopped early after epoch {epoch}: no gain on the hold-out in {patience} epochs; returned epoch {best}"
+        why = f"no gain on the hold-out in {patience} epochs"
+        return f"stopped early after epoch {epoch}: {why}; returned epoch {best}{nothing}"
     if status == Status.INTERRUPTED:
         return f"interrupted in epoch {epoch + 1}; returned epoch {best}; go on with fit(..., state=result.state)"
     if status == Status.DIVERGED:
-        rate = float(state.learning_rate)
-        hint = f"learning_rate={rate / 10:.3g}" if has_rate else "a tenth of the learning rate"
         return (
             f"diverged in epoch {epoch}: the log likelihood or a parameter is not finite; "
             f"returned epoch {best}; try {hint}"
         )
-    return f"ran all {epoch} epochs; returned epoch {best}"
+    return f"ran all {epoch} epochs; returned epoch {best}{nothing}"

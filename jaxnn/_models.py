@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxnn._activations import initial_gain, tanh
 from jaxnn._checks import ConfigError, DtypeError, ShapeError, check_integer, check_key
@@ -104,7 +104,7 @@ class Mlp:
         stds = [0.0] if len(shapes) == 1 else [g / math.sqrt(i) for g, (i, _) in zip(gains, shapes, strict=True)]
         return _init(check_key("Mlp.init", key), tuple(shapes), tuple(stds), dtype)
 
-    def apply(self, params: Params, x: Float[Array, "..."]) -> Float[Array, " K"]:
+    def apply(self, params: Params, x: Num[Array, "..."]) -> Float[Array, " K"]:
         """Return the outputs `dtype[K]` of one example `dtype[D]`; add the batch axis with `jax.vmap`."""
         a = jnp.asarray(x).astype(params[0].kernel.dtype)
         a = a if self.features is None else self.features(a)

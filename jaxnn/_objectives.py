@@ -53,8 +53,9 @@ def without_absent(batch: Batch) -> Batch:
     return Batch(jax.tree.map(blank, batch.x), jax.tree.map(blank, batch.y), batch.weight)
 
 
-def _wide(a: Array) -> Array:
+def _wide(a: Any) -> Array:
     """Return the array in float32 or wider: what every sum here is made in."""
+    a = jnp.asarray(a)
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))
 
 
@@ -67,7 +68,8 @@ class _Penalised:
         kernels = [
             w for w, is_kernel in zip(*map(jax.tree.leaves, (params, kernel_mask(params))), strict=True) if is_kernel
         ]
-        return 0.5 * self.l2 * sum(jnp.sum(jnp.square(_wide(w))) for w in kernels)  # type: ignore[attr-defined]
+        squares = sum((jnp.sum(jnp.square(_wide(w))) for w in kernels), start=jnp.zeros(()))
+        return 0.5 * self.l2 * squares  # type: ignore[attr-defined]
 
     def __call__(self, params: Params, batch: Batch) -> Float[Array, ""]:
         """Return the penalised mean log likelihood of a batch, nats per example; NaN where all weights are 0."""

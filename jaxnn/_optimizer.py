@@ -14,14 +14,28 @@ import jax.numpy as jnp
 import optax
 
 from jaxnn._checks import ConfigError, check_number
+from jaxnn._models import kernel_mask
 from jaxnn._types import Params
 
-# What cannot work here whatever the model, by the optax function that makes it.
+# How a command line names an optimiser: the optax factory, and the rate it is usually given.
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], float]] = {
+    "adam": (optax.adam, 1e-3),
+    "adamw": (functools.partial(optax.adamw, mask=kernel_mask), 1e-3),
+    "rmsprop": (optax.rmsprop, 1e-3),
+    "sgd": (optax.sgd, 0.1),
+    "momentum": (functools.partial(optax.sgd, momentum=0.9), 0.01),
+    "nesterov": (functools.partial(optax.sgd, momentum=0.9, nesterov=True), 0.01),
+}
+
+# What cannot work here whatever the model, by its state, which is seen inside chains and wrappers, too.
 REFUSED = {
-    "lookahead": "it keeps two sets of parameters in place of one",
-    "schedule_free": "its parameters must be transformed before they are evaluated, also on a hold-out",
-    "differentially_private_aggregate": "it needs one gradient an example, a step here sees their mean",
-    "sam": "its two-step rule needs the gradient function, a step here hands over one gradient",
+    "LookaheadState": "lookahead: it keeps two sets of parameters in place of one",
+    "ScheduleFreeState": "schedule_free: its parameters must be transformed before they are evaluated on a hold-out",
+    "DifferentiallyPrivateAggregateState": (
+        "differentially_private_aggregate: it needs one gradient an example, a step here sees their mean"
+    ),
+    "SAMState": "sam: every second step it leaves the parameters at a worse point, or it asks for a gradient function",
+    "SophiaState": "sophia: it calls the objective itself, on labels it draws, and a step here hands over gradients",
 }
 
 
@@ -33,7 +47,7 @@ class Optimizer:
     share one compiled program. Two calls of `optax.sgd(0.1)` are two values to optax, and compile twice.
     """
 
-    make: Callable
+    make: Any
     arguments: tuple = ()
     keywords: tuple = ()
     is_factory: bool = False
@@ -54,7 +68,7 @@ class Optimizer:
 
     def init(self, params: Params, learning_rate: Any) -> Any:
         """Return the optimiser's state for these parameters."""
-        return jax.tree.map(lambda leaf: _as(leaf, leaf), self.transformation(learning_rate).init(params))
+        return _init(self, params, learning_rate)
 
     def update(
         self,
@@ -72,6 +86,11 @@ class Optimizer:
         )
         # Optax may widen or weaken a dtype; the state must stay exactly what it was, or every later step retraces.
         return jax.tree.map(_as, update, params), jax.tree.map(_as, new_state, opt_state)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(optimizer: Optimizer, params: Params, learning_rate: Any) -> Any:
+    return jax.tree.map(lambda leaf: _as(leaf, leaf), optimizer.transformation(learning_rate).init(params))
 
 
 def _as(new: Any, old: Any) -> Any:
@@ -106,14 +125,12 @@ def as_optimizer(who: str, optimizer: Any) -> Optimizer:
 @functools.lru_cache(maxsize=256)
 def _check_usable(who: str, optimizer: Optimizer) -> None:
     try:
-        name = optimizer.transformation(0.1).init.__qualname__.split(".")[0]
-    except (TypeError, AttributeError) as error:
+        optimizer.transformation(0.1)
+    except (TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{who}: an optimizer factory takes learning_rate and returns an optax transformation; "
             f"got optimizer={optimizer.name}, which failed with {error}; pass optax.sgd, say"
         ) from error
-    if name in REFUSED:
-        raise ConfigError(f"{who}: this optimizer cannot be used; got optax's {name}: {REFUSED[name]}; choose another")
 
 
 def check_rate(who: str, optimizer: Optimizer, learning_rate: Any) -> None:
@@ -147,14 +164,28 @@ def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: A
 
     def one_step(params, learning_rate):
         opt_state = optimizer.init(params, learning_rate)
+        _refuse(who, opt_state)
         return optimizer.update(params, opt_state, params, learning_rate, jnp.zeros(()), lambda p: jnp.zeros(()))
 
     try:
         update, _ = jax.eval_shape(one_step, params, learning_rate)
-        jax.tree.map(lambda u, p: None if u.shape == p.shape else 1 / 0, update, params)
+        shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (update, params)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"its update has shapes {shapes[0]} for parameters of shapes {shapes[1]}")
+    except ConfigError:
+        raise
     except Exception as error:  # whatever optax raises inside, the user must learn which optimiser cannot be used
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ConfigError(
             f"{who}: the optimizer takes one step on these parameters; got optimizer={optimizer.name}, which failed "
             f"with {type(error).__name__}: {reason}; the README lists those that work"
         ) from error
+
+
+def _refuse(who: str, opt_state: Any) -> None:
+    """Raise `ConfigError` where any part of an optimiser's state belongs to one of those that cannot work here."""
+    parts = []
+    jax.tree.leaves(opt_state, is_leaf=lambda node: parts.append(type(node).__name__))
+    for part in parts:
+        if part in REFUSED:
+            raise ConfigError(f"{who}: this optimizer cannot be used; got optax's {REFUSED[part]}; choose another")

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from jaxnn._evaluate import CHUNK_SIZE, hold_out_scores, sum_over_chunks
 from jaxnn._objectives import weighted_log_likelihood
 from jaxnn._optimizer import Optimizer
 from jaxnn._state import Best, History, State, Status
-from jaxnn._types import Batch, Params, Plan, num_examples
+from jaxnn._types import Batch, Params, Plan, num_examples, scalar
 
 FOREVER = 2**31 - 1  # more steps, epochs or misses than any run has
 _BLOCK = 2**16  # indices drawn at a time: enough to cost nothing per step, few enough to need no memory
@@ -46,11 +47,11 @@ def make_limits(state: State, last_epoch: Any, patience: int | None, min_delta: 
     """Return the limits of a run from this state on."""
     return Limits(
         start=state.epoch,
-        begin=jnp.asarray(True),
-        last_epoch=jnp.asarray(last_epoch, jnp.int32),
-        patience=jnp.asarray(FOREVER if patience is None else patience, jnp.int32),
-        min_delta=jnp.asarray(min_delta, state.best.value.dtype),
-        steps=jnp.asarray(steps, jnp.int32),
+        begin=scalar(True, bool),
+        last_epoch=scalar(last_epoch, jnp.int32),
+        patience=scalar(FOREVER if patience is None else patience, jnp.int32),
+        min_delta=scalar(min_delta, state.best.value.dtype),
+        steps=scalar(steps, jnp.int32),
     )
 
 
@@ -59,7 +60,9 @@ def empty_rows(num_epochs: int, state: State) -> Array:
     of epochs.
     """
     rows = max(64, 1 << num_epochs.bit_length())
-    return jnp.full((rows, len(History._fields) - 1), jnp.nan, state.best.value.dtype).at[:, 0].set(-1)
+    empty = np.full((rows, len(History._fields) - 1), np.nan, state.best.value.dtype)
+    empty[:, 0] = -1
+    return jnp.asarray(empty)
 
 
 def step(
@@ -103,12 +106,9 @@ def step(
 
 
 def _norm(tree: Params) -> Array:
-    return jnp.sqrt(
-        sum(
-            jnp.sum(jnp.square(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))))
-            for leaf in jax.tree.leaves(tree)
-        )
-    )
+    """Return the Euclidean norm of all leaves together: a dot product a leaf, so no kernel to compile and no copy."""
+    leaves = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf, precision="highest") for leaf in leaves))
 
 
 @partial(jax.jit, static_argnames=("optimizer", "plan", "monitor", "aggregate"))
@@ -129,7 +129,8 @@ def advance(
     and `fit`.
 
     Each round of the outer loop takes the steps up to the end of the epoch, of the piece, or of the block of indices,
-    whichever comes first. The last step of an epoch stands apart: only there are norms and the hold-out measured.
+    whichever comes first; row 0 is a round without steps. The last step of an epoch stands apart: only there are norms
+    and the hold-out measured.
     """
     total_rows = num_examples(train)
     num_steps = plan.num_steps(total_rows)
@@ -156,95 +157,78 @@ def advance(
     def take(state, batch, report=False):
         # Without sample weights every batch holds a whole example, the ragged last one too.
         (params, opt_state), (total, weight), norms = step(
-            objective,
-            optimizer,
-            aggregate,
-            state,
-            batch,
-            may_be_empty=train.weight is not None,
-            report=report,
+            objective, optimizer, aggregate, state, batch, may_be_empty=train.weight is not None, report=report
         )
         state = state._replace(params=params, opt_state=opt_state, log_prob=state.log_prob + total)
         if not equal_weights:  # else it is known at the epoch's end: one sum fewer in every step
             state = state._replace(weight=state.weight + weight)
         return (state, norms) if report else state
 
-    def scores(params):
-        if hold_out is None:
-            return jnp.asarray(jnp.nan, state.best.value.dtype), jnp.asarray(jnp.nan, state.best.value.dtype)
-        return hold_out_scores(objective, params, hold_out)
+    def first_row(state, batch):
+        """Return the exact mean log likelihood of the parameters as they came; no step, so no norms."""
+        del batch
 
-    def begin(carry):
-        """Measure the parameters as they came: row 0, and the best so far of a run that has not begun."""
-        state, rows = carry
-        total, weight = sum_over_chunks(
-            lambda part: tuple(map(jnp.asarray, weighted_log_likelihood(objective, state.params, part))),
-            train,
-            CHUNK_SIZE,
-        )
-        held, accuracy = scores(state.params)
-        value = _or_worst(accuracy if monitor == "accuracy" else held)
-        fresh = state.best.epoch < 0
-        best = Best(
-            state.best.params,
-            jnp.where(fresh, value, state.best.value),
-            jnp.where(fresh, state.epoch, state.best.epoch),
-        )
-        nan = jnp.asarray(jnp.nan, held.dtype)
-        rows = _write(rows, 0, state, total / weight, held, accuracy, nan, nan)
-        status = jnp.where(jnp.isfinite(total), state.status, Status.DIVERGED)
-        return state._replace(best=best, status=status), rows
+        def sums(part):
+            return tuple(map(jnp.asarray, weighted_log_likelihood(objective, state.params, part)))
 
-    def end_epoch(state, rows, batch):
-        """Take the epoch's last step, measure, keep the best, and decide whether to go on."""
-        state, (gradient_norm, update_ratio) = take(state, batch, report=True)
-        epoch = state.epoch + 1
+        total, weight = sum_over_chunks(sums, train, CHUNK_SIZE)
+        return state, (total / weight, jnp.isfinite(total), nan, nan)
+
+    def last_step(state, batch):
+        """Take the epoch's last step, with its norms, and return the running mean of the epoch."""
+        state, norms = take(state, batch, report=True)
         mean = state.log_prob / (num_steps * plan.batch_size(total_rows) if equal_weights else state.weight)
-        held, accuracy = scores(state.params)
-        finite = jnp.isfinite(mean)
-        for leaf in jax.tree.leaves(state.params):
-            finite &= jnp.all(jnp.isfinite(leaf))
+        finite = jnp.isfinite(state.log_prob)  # not of the mean: an epoch that drew only absent rows has none
+        zero = jnp.zeros_like(state.log_prob)
+        state = state._replace(epoch=state.epoch + 1, step=jnp.zeros_like(state.step), log_prob=zero, weight=zero)
+        return state, (mean, finite, *norms)
+
+    def measure(state, rows, begins, mean, finite, norms):
+        """Score the hold-out, keep the best, decide whether to go on, and write the row of this epoch."""
+        held, accuracy = (nan, nan) if hold_out is None else hold_out_scores(objective, state.params, hold_out)
+        finite &= jnp.isfinite(_norm(state.params))
         if hold_out is None:
-            better, gained = finite, finite
-            value = jnp.where(finite, mean, state.best.value)
+            value, better, gained = jnp.where(jnp.isfinite(mean), mean, state.best.value), finite, finite
         else:
-            value = _or_worst(accuracy if monitor == "accuracy" else held)
+            value = accuracy if monitor == "accuracy" else held
+            value = jnp.where(jnp.isnan(value), -jnp.inf, value)  # never an improvement
             better = finite & (value > state.best.value)
             gained = better & ~(value <= state.best.value + limits.min_delta)
-        best = Best(state.params, value, epoch)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, state.best)
-        rows = _write(
-            rows,
-            epoch - limits.start,
-            state._replace(epoch=epoch),
-            mean,
-            held,
-            accuracy,
-            gradient_norm,
-            update_ratio,
-        )
-        zero = jnp.zeros_like(state.log_prob)
-        state = state._replace(
-            epoch=epoch, step=jnp.zeros_like(state.step), log_prob=zero, weight=zero, best=best,
-            misses=jnp.where(gained, 0, state.misses + 1),
-        )  # fmt: skip
+        # Row 0 counts for a run that has not begun; one that goes on has been measured before.
+        better = jnp.where(begins, state.best.epoch < 0, better)
+        best = jax.lax.cond(better, lambda: Best(state.params, value, state.epoch), lambda: state.best)
+        misses = jnp.where(begins, state.misses, jnp.where(gained, 0, state.misses + 1))
+        state = state._replace(best=best, misses=misses)
+        row = jnp.stack([state.epoch.astype(rows.dtype), mean, held, accuracy, *norms, state.learning_rate])
+        rows = rows.at[state.epoch - limits.start].set(row, mode="drop")
+        finite &= state.status != Status.DIVERGED  # such a run does not go on, whatever parameters it is given
         return state._replace(status=_status(state, limits, finite)), rows
 
     def piece(carry):
-        state, rows, left = carry
+        state, rows, left, begins = carry
         n = jnp.minimum(jnp.minimum(num_steps - state.step, left), block)
-        ends = state.step + n == num_steps
-        batch = batches(state)
+        n = jnp.where(begins, 0, n)
+        ends = ~begins & (state.step + n == num_steps)
         plain = n - ends.astype(jnp.int32)
+        batch = batches(state)
         state = jax.lax.fori_loop(0, plain, lambda j, s: take(s, batch(j)), state)
         state = state._replace(step=state.step + plain)
-        state, rows = jax.lax.cond(ends, lambda s, r: end_epoch(s, r, batch(plain)), lambda s, r: (s, r), state, rows)
-        return state, rows, left - n
+        which = jnp.where(begins, 1, jnp.where(ends, 2, 0))
+        neither = lambda s, b: (s, (nan, jnp.asarray(False), nan, nan))  # noqa: E731
+        state, (mean, finite, *norms) = jax.lax.switch(which, [neither, first_row, last_step], state, batch(plain))
+        state, rows = jax.lax.cond(
+            which > 0, measure, lambda s, r, *_: (s, r), state, rows, begins, mean, finite, norms
+        )
+        return state, rows, left - n, jnp.asarray(False)
 
-    state = state._replace(status=_status(state, limits, state.status != Status.DIVERGED))
-    state, rows = jax.lax.cond(limits.begin, begin, lambda carry: carry, (state, rows))
-    state, rows, _ = jax.lax.while_loop(
-        lambda carry: (carry[0].status == Status.RUNNING) & (carry[2] > 0), piece, (state, rows, limits.steps)
+    nan = jnp.full((), jnp.nan, rows.dtype)
+    state = state._replace(
+        status=_status(state, limits, state.status != Status.DIVERGED),
+        step=jnp.minimum(state.step, num_steps - 1),  # a state of a plan with more steps begins the last one
+    )
+    carry = state, rows, limits.steps, limits.begin
+    state, rows, _, _ = jax.lax.while_loop(
+        lambda carry: ((carry[0].status == Status.RUNNING) & (carry[2] > 0)) | carry[3], piece, carry
     )
     return state, rows
 
@@ -254,12 +238,3 @@ def _status(state: State, limits: Limits, finite: Array) -> Array:
     status = jnp.where(state.epoch >= limits.last_epoch, Status.MAX_EPOCHS, Status.RUNNING)
     status = jnp.where(state.misses >= limits.patience, Status.STOPPED_EARLY, status)
     return jnp.where(finite, status, Status.DIVERGED).astype(jnp.int32)
-
-
-def _or_worst(value: Array) -> Array:
-    """Return -inf for NaN: never an improvement."""
-    return jnp.where(jnp.isnan(value), -jnp.inf, value)
-
-
-def _write(rows: Array, row: Any, state: State, *measured: Array) -> Array:
-    return rows.at[row].set(jnp.stack([state.epoch.astype(rows.dtype), *measured, state.learning_rate]), mode="drop")

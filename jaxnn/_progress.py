@@ -37,7 +37,9 @@ def print_line(progress: Progress) -> None:
 
 def describe(row: dict[str, float]) -> str:
     """Return the figures of a history row that apply, in words."""
-    parts = [f"log likelihood {row['log_likelihood']:.4f}"]
+    parts = []
+    if row["epoch"] >= 0:  # a run that goes on has no row before its first epoch ends
+        parts.append(f"log likelihood {row['log_likelihood']:.4f}")
     if row["hold_out_log_likelihood"] == row["hold_out_log_likelihood"]:  # not NaN
         parts.append(f"hold-out {row['hold_out_log_likelihood']:.4f}")
     if row["hold_out_accuracy"] == row["hold_out_accuracy"]:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from jaxnn._checks import check_key
 from jaxnn._door import checked_params
 from jaxnn._optimizer import as_optimizer, check_rate, check_works
-from jaxnn._types import Params
+from jaxnn._types import Params, scalar
 
 
 class Status(enum.IntEnum):
@@ -96,7 +96,7 @@ class History(NamedTuple):
     learning_rate: Array
     seconds: Array
 
-    def rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[dict[str, int | float]]:
         """Return the rows reached, as dictionaries of plain numbers."""
         columns = {name: np.asarray(column) for name, column in self._asdict().items()}
         return [
@@ -132,11 +132,11 @@ def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, 
     key = check_key(who, key)
     params = checked_params(who, objective, params)
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
-    rate = jnp.asarray(jnp.nan if learning_rate is None else learning_rate, dtype)
+    rate = scalar(jnp.nan if learning_rate is None else learning_rate, dtype)
     check_works(who, made, params, rate)
-    zero, none = jnp.zeros((), jnp.int32), jnp.zeros((), dtype)
+    zero, none = scalar(0, jnp.int32), scalar(0, dtype)
     opt_state = made.init(params, rate)
-    best = Best(params, jnp.asarray(-jnp.inf, dtype), jnp.asarray(-1, jnp.int32))
+    best = Best(params, scalar(-jnp.inf, dtype), scalar(-1, jnp.int32))
     return State(
         params,
         opt_state,
@@ -148,5 +148,5 @@ def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, 
         none,
         best,
         zero,
-        jnp.asarray(Status.RUNNING, jnp.int32),
+        scalar(Status.RUNNING, jnp.int32),
     )

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Params = chex.ArrayTree
@@ -32,6 +34,11 @@ class Batch(NamedTuple):
 def num_examples(batch: Batch) -> int:
     """Return N, the length of the leading axis."""
     return jax.tree.leaves(batch.x)[0].shape[0]
+
+
+def scalar(value: Any, dtype: Any) -> Array:
+    """Return a number as an array of this dtype. A Python number goes by way of NumPy: nothing is compiled for it."""
+    return jnp.asarray(value if isinstance(value, jax.Array) else np.asarray(value, dtype), dtype)
 
 
 @runtime_checkable
@@ -102,7 +109,7 @@ class Plan(Protocol):
         ...
 
     def indices(
-        self, key: PRNGKeyArray, epoch: Int[Array, ""], step: Int[Array, ""], num_examples: int
+        self, key: PRNGKeyArray, epoch: Int[Array, ""] | int, step: Int[Array, ""] | int, num_examples: int
     ) -> tuple[Int[Array, " B"] | None, Float[Array, " B"] | None]:
         """Return the indices of one step and their weights; None for all examples in stored order, and for ones."""
         ...

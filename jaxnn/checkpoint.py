@@ -1,18 +1,23 @@
 """Parameters in a file: named tensors (safetensors), written whole or not at all. No pickle."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as _parse
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as _serialise
 
 from jaxnn._checks import CheckpointError
 from jaxnn._models import leaf_name
+
+_DTYPES = {  # safetensors' own NumPy reader knows no bfloat16
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
+    "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+}  # fmt: skip
 
 
 def save(path: str | Path, tree: Any) -> None:
@@ -23,7 +28,7 @@ def save(path: str | Path, tree: Any) -> None:
       tree: arrays of any numeric dtype; their places in the tree become the names, as `0.kernel`.
 
     Raises:
-      CheckpointError: the file cannot be written; an older one is left as it was.
+      CheckpointError: a leaf is no array of numbers, or the file cannot be written; an older one is left as it was.
 
     Example:
       >>> import jaxnn, tempfile, pathlib
@@ -34,16 +39,18 @@ def save(path: str | Path, tree: Any) -> None:
       (2, 3)
     """
     path = Path(path)
-    data = _serialise(_named(tree))
-    temporary = None
+    data = _serialise(_named("checkpoint.save", tree))
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    written = False
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # who may read it is up to the umask
+        written = True
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        temporary = None
+        written = False
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -54,8 +61,8 @@ def save(path: str | Path, tree: Any) -> None:
             f"checkpoint.save: the folder can be written; got path={str(path)!r}: {error}; free space or choose another"
         ) from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        if written:
+            temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path, like: Any) -> Any:
@@ -70,12 +77,15 @@ def load(path: str | Path, like: Any) -> Any:
     """
     path = Path(path)
     try:
-        found = _parse(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+        found = {
+            name: np.frombuffer(tensor["data"], jnp.dtype(_DTYPES[tensor["dtype"]])).reshape(tensor["shape"])
+            for name, tensor in deserialize(path.read_bytes())
+        }
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint.load: a whole safetensors file; got path={str(path)!r}: {error}; save it again"
         ) from error
-    want = _named(like)
+    want = _named("checkpoint.load", like)
     problems = [f"{name} missing" for name in want if name not in found]
     problems += [f"{name} not expected" for name in found if name not in want]
     problems += [
@@ -88,9 +98,28 @@ def load(path: str | Path, like: Any) -> Any:
             f"checkpoint.load: the file fits the model; got {'; '.join(problems)}; load it into the model it was saved "
             "from"
         )
-    return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.array(found[name]) for name in want])
+    narrowed = [f"{name} is {w.dtype}" for name, w in want.items() if jax.dtypes.canonicalize_dtype(w.dtype) != w.dtype]
+    if narrowed:
+        raise CheckpointError(
+            f"checkpoint.load: this file needs 64-bit numbers; got {', '.join(narrowed)}; turn on jax_enable_x64"
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.array(found[name]) for name in want])
 
 
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {leaf_name(path) or "value": np.ascontiguousarray(np.asarray(leaf)) for path, leaf in leaves}
+def _named(who: str, tree: Any) -> dict[str, np.ndarray]:
+    """Return the leaves as host arrays by their place in the tree; raise where one has no name or no numbers."""
+    named: dict[str, np.ndarray] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name = leaf_name(path) or "value"
+        kind = getattr(leaf, "dtype", type(leaf).__name__)
+        if (
+            not isinstance(leaf, np.ndarray | np.generic | jax.Array)
+            or getattr(kind, "name", "") not in _DTYPES.values()
+        ):
+            raise CheckpointError(
+                f"{who}: a tree holds arrays of numbers; got {name} of type {kind}; convert or leave it out"
+            )
+        if name in named:
+            raise CheckpointError(f"{who}: every leaf has a name of its own; got 2 leaves {name}; rename one of them")
+        named[name] = np.asarray(leaf, order="C")
+    return named

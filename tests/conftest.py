@@ -5,6 +5,7 @@ import os
 import chex
 import hypothesis
 import jax
+import jaxtyping
 import pytest
 
 hypothesis.settings.register_profile(
@@ -27,6 +28,15 @@ def x64():
     """Double precision inside one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def wrong_types():
+    """No check of annotations: for tests that pass a wrong type on purpose, to read the library's own message."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(autouse=True)

@@ -2,38 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import optax
 
 from jaxnn import data
 from jaxnn._activations import ACTIVATIONS
-from jaxnn._checks import ConfigError, check_choice, check_integer
+from jaxnn._checks import ConfigError, check_choice, check_integer, check_number
 from jaxnn._fit import FitResult, fit
 from jaxnn._likelihoods import bernoulli, categorical, gaussian
-from jaxnn._models import Mlp, kernel_mask
+from jaxnn._models import Mlp
 from jaxnn._objectives import LogLikelihood
+from jaxnn._optimizer import OPTIMIZERS
 from jaxnn._plans import FullBatch, MiniBatch, Stochastic
 from jaxnn._progress import Progress
 from jaxnn._types import Params
 from jaxnn.cli._config import TrainConfig
 from jaxnn.data import Dataset
 
-WHO = "jaxnn train"
+WHO = "train"
 FRACTIONS = (0.7, 0.15, 0.15)
 MNIST_HOLD_OUT = 1 / 12  # 5,000 of 60,000, as usual
-
-# How a command line names an optimiser: the optax factory, and the rate it is usually given.
-OPTIMIZERS: dict[str, tuple[Callable[..., Any], float]] = {
-    "adam": (optax.adam, 1e-3),
-    "adamw": (partial(optax.adamw, mask=kernel_mask), 1e-3),
-    "rmsprop": (optax.rmsprop, 1e-3),
-    "sgd": (optax.sgd, 0.1),
-    "momentum": (partial(optax.sgd, momentum=0.9), 0.01),
-    "nesterov": (partial(optax.sgd, momentum=0.9, nesterov=True), 0.01),
-}
 
 
 class Seeds(NamedTuple):
@@ -46,7 +35,7 @@ class Seeds(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a run of `jaxnn train` works on. In the three parts every example counts once; `class_weights` act in `learn`."""
+    """What a run works on. In its three parts every example counts once; `class_weights` act in `learn`."""
 
     config: TrainConfig
     train: Dataset
@@ -55,6 +44,11 @@ class Problem:
     objective: LogLikelihood
     seeds: Seeds
     class_weights: tuple[float, ...] | None
+
+    @property
+    def parts(self) -> dict[str, Dataset]:
+        """The three parts by name."""
+        return {"train": self.train, "hold_out": self.hold_out, "test": self.test}
 
     @property
     def likelihood(self) -> str:
@@ -91,10 +85,13 @@ def build(config: TrainConfig) -> Problem:
     check_choice(WHO, "data", config.data, data.names())
     check_choice(WHO, "activation", config.activation, ACTIVATIONS)
     check_choice(WHO, "optimizer", config.optimizer, OPTIMIZERS)
+    check_integer(WHO, "epochs", config.epochs, at_least=0)
+    check_integer(WHO, "patience", config.patience, at_least=1)
     check_integer(WHO, "seed", config.seed, at_least=0)
-    make_plan(config)
     if config.learning_rate is None:
         config = replace(config, learning_rate=OPTIMIZERS[config.optimizer][1])
+    check_number(WHO, "learning_rate", config.learning_rate)
+    make_plan(config)
     seeds = make_seeds(config.seed)
     train, hold_out, test = load_parts(config, seeds.split)
     likelihood, num_outputs = infer_likelihood(train)
@@ -130,7 +127,8 @@ def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Datase
         parts = (*data.split(data.load("mnist", part="train", **options), both, seed=seed), test)
     elif config.folder is not None:
         raise ConfigError(
-            f"{WHO}: only mnist is read from a folder; got --folder {config.folder} with data={config.data!r}; leave it out"
+            f"{WHO}: only mnist is read from a folder; got --folder {config.folder} with data={config.data!r}; "
+            "leave it out"
         )
     else:
         parts = data.split(data.load(config.data), FRACTIONS, seed=seed)

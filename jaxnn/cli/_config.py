@@ -4,71 +4,83 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Train a network by gradient ascent on its log likelihood, with early stopping, and write a run folder.
 
-    The likelihood follows from the data: two classes have one logit (bernoulli), more have one each (categorical),
-    real targets have a mean (gaussian). 70 % of the examples are learnt from, 15 % choose when to stop, 15 % are
-    touched once, at the end; mnist has a test part of its own and gives 1/12 of its training part to the hold-out.
+    The likelihood follows from the data: two classes have one logit
+    (bernoulli), more have one each (categorical), real targets have a
+    mean (gaussian). 70 % of the examples are learnt from, 15 % say when
+    to stop, 15 % are touched once, at the end. mnist has a test part of
+    its own and gives 1/12 of its training part to the hold-out.
     """
 
-    data: tyro.conf.Positional[str] = "digits"
-    """Which data: digits, iris, wine, breast_cancer (real, scikit-learn), circle, xor, gauss, spiral (points in
-    the plane), or mnist (see --folder)."""
+    # Lines of at most 58 characters: the help keeps these line breaks.
+
+    data: str = "digits"
+    """Which data: digits, iris, wine, breast_cancer (real), or
+    circle, xor, gauss, spiral (points in the plane), or mnist
+    (see --folder)."""
 
     folder: Path | None = None
-    """Where the four IDX files of mnist are; without it, the environment variable JAXNN_MNIST."""
+    """Where the four IDX files of mnist are. None: where the
+    environment variable JAXNN_MNIST says."""
 
     standardise: Literal["auto", "yes", "no"] = "auto"
-    """Shift and scale every feature to mean 0 and deviation 1 on the training part; auto: unless they are pixels."""
+    """Shift and scale every feature to mean 0 and deviation 1
+    on the training part. auto: unless features are pixels."""
 
     class_weights: tuple[float, ...] | Literal["none", "balanced"] = "none"
-    """Weight of each class while learning and stopping: none, balanced (every class counts the same), or one
-    number a class. The final table counts every example once."""
+    """Weight of each class while learning and stopping: none,
+    balanced (each class counts the same), or one number a
+    class. The final table counts every example once."""
 
     hidden: tuple[int, ...] = (128, 128)
-    """Units of each hidden layer; --hidden with nothing after it is logistic or softmax regression."""
+    """Units of each hidden layer. With nothing after it:
+    logistic or softmax regression."""
 
     activation: str = "relu"
     """Of the hidden units: relu, tanh, sigmoid, identity."""
 
     plan: Literal["full", "stochastic", "mini-batch"] = "mini-batch"
-    """What a step reads: all examples, one, or --batch-size of them."""
+    """What a step reads: all examples, one, or --batch-size."""
 
     batch_size: int = 32
     """Examples a step, with --plan mini-batch."""
 
     replacement: bool = False
-    """Draw each example anew, so that one can come twice in an epoch (the textbook's "pick a random j")."""
+    """Draw each example anew, so that one can come twice in
+    an epoch: the textbook's "pick a random j"."""
 
     optimizer: str = "adam"
-    """How a gradient becomes a step: adam, adamw, rmsprop, sgd, momentum, nesterov (optax)."""
+    """What turns gradients into steps: adam, adamw, rmsprop,
+    sgd, momentum, nesterov."""
 
     learning_rate: float | None = None
-    """Size of a step; None: what is usual for the optimizer (adam, adamw, rmsprop 0.001; sgd 0.1; momentum,
-    nesterov 0.01)."""
+    """Size of a step. None: what the optimizer is usually
+    given: 0.001; sgd 0.1; momentum, nesterov 0.01."""
 
     l2: float = 1e-4
-    """Strength of the penalty 1/2 l2 |kernels|^2, in nats; biases are free."""
+    """Penalty 1/2 l2 |kernels|^2, in nats; biases are free."""
 
     epochs: int = 200
     """The most passes over the training data."""
 
     patience: int = 20
-    """Stop after so many epochs without a gain on the hold-out; its best epoch is kept."""
+    """Stop after so many epochs without a gain on the
+    hold-out. The parameters of its best epoch are kept."""
 
     monitor: Literal["log_likelihood", "accuracy"] = "log_likelihood"
-    """What "best" means on the hold-out."""
+    """What counts as a gain on the hold-out."""
 
     seed: int = 0
-    """Of the split, the initial parameters and the data order, each with a random stream of its own."""
+    """Of the split, the initial parameters and the order of
+    the data; each gets a random stream of its own."""
 
     run_folder: Path | None = None
-    """Where everything is written; None: runs/<data>-<time in UTC>."""
+    """Where everything is written. None: a new folder,
+    runs/<data>-<time in UTC>."""
 
     overwrite: bool = False
     """Replace the files of an earlier run in that folder."""

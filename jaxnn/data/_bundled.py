@@ -1,7 +1,11 @@
 """The small classical data sets that come with scikit-learn: nothing is downloaded."""
 
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jaxnn._checks import ConfigError
 from jaxnn.data._dataset import Dataset, dataset
@@ -9,8 +13,16 @@ from jaxnn.data._dataset import Dataset, dataset
 
 def digits() -> Dataset:
     """1797 handwritten digits, 8x8 pixels in [0, 1], 10 classes (scikit-learn)"""
-    bunch = _bundled("digits")
-    ds = _named("digits", bunch, bunch.data / 16.0)
+    names = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    table = _digits_table()
+    ds = dataset(
+        table[:, :-1] / 16.0,
+        table[:, -1],
+        num_classes=10,
+        feature_names=names,
+        class_names=[str(k) for k in range(10)],
+        name="digits",
+    )
     return Dataset(ds.batch, replace(ds.schema, image_shape=(8, 8)))
 
 
@@ -30,6 +42,17 @@ def breast_cancer() -> Dataset:
     """569 tumours, 30 measurements of cell nuclei, 2 classes (scikit-learn)"""
     bunch = _bundled("breast_cancer")
     return _named("breast_cancer", bunch, bunch.data)
+
+
+def _digits_table() -> np.ndarray:
+    """Return 64 pixels and the label a row, from scikit-learn's file where it lies: importing it takes a second."""
+    spec = find_spec("sklearn")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    files = [file for folder in folders if (file := Path(folder, "datasets", "data", "digits.csv.gz")).exists()]
+    if files:
+        return np.loadtxt(files[0], delimiter=",")
+    bunch = _bundled("digits")
+    return np.column_stack([bunch.data, bunch.target])
 
 
 def _bundled(name: str) -> Any:

@@ -113,8 +113,7 @@ def dataset(
         )
     if y_host.ndim == 2 and y_host.shape[1] == 1:
         raise ShapeError(
-            f"{WHO}: y is [N], not a column; got x.shape={x_host.shape}, y.shape={y_host.shape}; "
-            "use y.ravel()"
+            f"{WHO}: y is [N], not a column; got x.shape={x_host.shape}, y.shape={y_host.shape}; use y.ravel()"
         )
     w_host = None if weight is None else as_numbers(WHO, "weight", weight)
     check_leading_axis(WHO, x_host, y_host, w_host)
@@ -156,9 +155,7 @@ def _float_dtype(dtype: Any) -> np.dtype:
     return jnp.dtype(dtype)
 
 
-def _store(
-    name: str, given: Any, host: np.ndarray, dtype: np.dtype, absent: np.ndarray | None = None
-) -> jax.Array:
+def _store(name: str, given: Any, host: np.ndarray, dtype: np.dtype, absent: np.ndarray | None = None) -> jax.Array:
     """Return host, the array form of what was given, as a finite JAX array that aliases no NumPy array."""
     check_finite(WHO, name, host, absent)
     if isinstance(given, jax.Array) and given.dtype == dtype and absent is None:

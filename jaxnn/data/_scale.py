@@ -105,8 +105,7 @@ def class_weights(ds: Dataset, weights: Any = "balanced") -> Dataset:
         per_class = as_numbers(who, "weights", weights)
         if per_class.shape != (num_classes,):
             raise ShapeError(
-                f"{who}: weights are one number a class; got shape {per_class.shape}; "
-                f"pass {num_classes} of them"
+                f"{who}: weights are one number a class; got shape {per_class.shape}; pass {num_classes} of them"
             )
         check_weight(who, per_class)
     weight = (old * per_class[y]).astype(ds.batch.x.dtype)
@@ -116,6 +115,4 @@ def class_weights(ds: Dataset, weights: Any = "balanced") -> Dataset:
 
 def _check_dataset(who: str, ds: Any) -> None:
     if not isinstance(ds, Dataset):
-        raise ConfigError(
-            f"{who}: data are a Dataset; got {type(ds).__name__}; make one with data.dataset(x, y)"
-        )
+        raise ConfigError(f"{who}: data are a Dataset; got {type(ds).__name__}; make one with data.dataset(x, y)")

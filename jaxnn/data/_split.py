@@ -99,9 +99,7 @@ def take(ds: Data, indices: Any) -> Data:
         )
     if idx.min() < 0 or idx.max() >= num_rows:
         worst = idx.min() if idx.min() < 0 else idx.max()
-        raise ConfigError(
-            f"{who}: indices lie in [0, {num_rows}); got {worst}; count from 0 and not from the end"
-        )
+        raise ConfigError(f"{who}: indices lie in [0, {num_rows}); got {worst}; count from 0 and not from the end")
     return _gather(who, ds, idx)
 
 
@@ -109,9 +107,7 @@ def _batch(who: str, ds: Any) -> tuple[Batch, int]:
     """Return the examples and their number."""
     batch = ds.batch if isinstance(ds, Dataset) else ds
     if not isinstance(batch, Batch):
-        raise ConfigError(
-            f"{who}: data are a Dataset or a Batch; got {type(ds).__name__}; use data.dataset(x, y)"
-        )
+        raise ConfigError(f"{who}: data are a Dataset or a Batch; got {type(ds).__name__}; use data.dataset(x, y)")
     return batch, check_leading_axis(who, batch.x, batch.y, batch.weight)
 
 
@@ -120,9 +116,7 @@ def _gather(who: str, ds: Dataset | Batch, indices: np.ndarray) -> Any:
 
     def gather(leaf):
         a = np.asarray(leaf)
-        return jax.device_put(
-            np.take(a, indices, 0, out=empty(indices.shape + a.shape[1:], a.dtype), mode="clip")
-        )
+        return jax.device_put(np.take(a, indices, 0, out=empty(indices.shape + a.shape[1:], a.dtype), mode="clip"))
 
     rows = jax.tree.map(gather, ds.batch if isinstance(ds, Dataset) else ds)
     check_weight(who, rows.weight)
@@ -149,7 +143,7 @@ def _part_counts(class_counts: np.ndarray, shares: np.ndarray, rng: np.random.Ge
     ideal = np.round(np.outer(class_counts, shares), 9)  # 10 * 0.7 is 7.000000000000001
     counts = np.floor(ideal).astype(int)
     remainders = ideal - counts
-    sizes = _largest_remainder(class_counts.sum(), shares)
+    sizes = _largest_remainder(int(class_counts.sum()), shares)
     for k in rng.permutation(len(counts)):
         left_over = class_counts[k] - counts[k].sum()
         needs = sizes - counts.sum(axis=0) + remainders[k]

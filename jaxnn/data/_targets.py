@@ -36,9 +36,7 @@ def real_targets(who: str, y: np.ndarray) -> np.ndarray:
             f"num_classes=None; for classes pass num_classes=K or num_classes='infer'; {hint}"
         )
     if y.ndim > 2:
-        raise ShapeError(
-            f"{who}: targets are [N] or [N, K]; got y.shape={y.shape}; use y.reshape(len(y), -1)"
-        )
+        raise ShapeError(f"{who}: targets are [N] or [N, K]; got y.shape={y.shape}; use y.reshape(len(y), -1)")
     return y
 
 
@@ -60,9 +58,7 @@ def class_codes(
         if num_classes not in (None, 2, "infer"):
             raise ConfigError(f"{who}: labels='pm1' are 2 classes; got num_classes={num_classes!r}; pass 2")
         legal = (y == -1) | (y == 1)
-        _raise_first(
-            who, y, present & ~legal, "labels='pm1' are exactly -1 and +1", "use labels='index' for [0, K)"
-        )
+        _raise_first(who, y, present & ~legal, "labels='pm1' are exactly -1 and +1", "use labels='index' for [0, K)")
         return (y == 1).astype(np.int32), 2
 
     inferred = num_classes == "infer"
@@ -78,9 +74,7 @@ def class_codes(
         "renumber them from 0 or raise num_classes; for -1 and +1 pass labels='pm1'",
     )
     if inferred:
-        warnings.warn(
-            f"{who}: num_classes={num_classes} inferred from the largest label", UserWarning, stacklevel=3
-        )
+        warnings.warn(f"{who}: num_classes={num_classes} inferred from the largest label", UserWarning, stacklevel=3)
     return np.where(legal, y, 0).astype(np.int32), int(num_classes)
 
 
