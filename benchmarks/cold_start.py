@@ -7,7 +7,7 @@ import time
 
 from benchmarks._race import save
 
-REPEATS = 10
+REPEATS = 6
 PEER = "import jax, optax"
 OURS = "import jaxnn"
 FIRST_MODEL = """

@@ -111,8 +111,8 @@ def contend_equinox(x, y, params, order):
     """Equinox with optax, the step jitted, driven from Python."""
     x, y = jnp.asarray(x), jnp.asarray(y)
     mlp = eqx.nn.MLP(D, K, H, 1, key=jax.random.key(1))
-    layers = [(p.kernel.T, p.bias) for p in params]
-    mlp = eqx.tree_at(lambda m: [(layer.weight, layer.bias) for layer in m.layers], mlp, layers)
+    leaves = [leaf for p in params for leaf in (p.kernel.T, p.bias)]
+    mlp = eqx.tree_at(lambda m: [leaf for layer in m.layers for leaf in (layer.weight, layer.bias)], mlp, leaves)
     start, static = eqx.partition(mlp, eqx.is_array)
     optimizer = optax.sgd(RATE)
 
@@ -138,7 +138,8 @@ def contend_flax(x, y, params, order):
     class Network(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.Dense(K)(nn.relu(nn.Dense(H)(x)))
+            hidden = nn.relu(nn.Dense(H)(x))
+            return nn.Dense(K)(hidden)
 
     network, optimizer = Network(), optax.sgd(RATE)
     start = {"params": {f"Dense_{n}": {"kernel": p.kernel, "bias": p.bias} for n, p in enumerate(params)}}

@@ -111,5 +111,5 @@ class Plan(Protocol):
     def indices(
         self, key: PRNGKeyArray, epoch: Int[Array, ""] | int, step: Int[Array, ""] | int, num_examples: int
     ) -> tuple[Int[Array, " B"] | None, Float[Array, " B"] | None]:
-        """Return the indices of one step and their weights; None for all examples in stored order, and for ones."""
+        """Return the indices of one step and their weights, not all 0; None for all in stored order, and for ones."""
         ...

@@ -28,8 +28,17 @@ def test_a_public_name_of_the_design_is_there(name):
 
 
 def test_nothing_else_is_public():
-    records = {"State", "History", "Status", "Evaluation", "FitResult", "cli"}  # what the verbs return; the command line
-    public = {name for name in vars(jaxnn) if not name.startswith("_")} - {"jaxtyping"}  # left by the tests' type checker
+    records = {
+        "State",
+        "History",
+        "Status",
+        "Evaluation",
+        "FitResult",
+        "cli",
+    }  # what the verbs return; the command line
+    public = {name for name in vars(jaxnn) if not name.startswith("_")} - {
+        "jaxtyping"
+    }  # left by the tests' type checker
     assert public - records == {*NAMES, *MODULES} - {"__version__"}
 
 
@@ -86,7 +95,9 @@ def test_a_value_that_lacks_one_method_does_not_keep_it(protocol):
         assert not isinstance(types.SimpleNamespace(**{n: print for n in methods if n != missing}), protocol)
 
 
-@pytest.mark.parametrize("spec", [v for vs in KEEPERS.values() for v in vs if not type(v).__name__.startswith("Own")], ids=repr)
+@pytest.mark.parametrize(
+    "spec", [v for vs in KEEPERS.values() for v in vs if not type(v).__name__.startswith("Own")], ids=repr
+)
 def test_a_spec_is_a_value_that_prints_and_a_pytree(spec):
     assert type(spec).__name__.replace("Function", "") in repr(spec) or "Mlp" in repr(spec)
     leaves, structure = jax.tree.flatten(spec)
@@ -99,7 +110,9 @@ def test_static_parts_compare_by_value_and_numbers_worth_sweeping_are_leaves():
     one, two = (jaxnn.LogLikelihood(jaxnn.Mlp((2, 4, 3)), jaxnn.categorical, l2=v) for v in (0.1, 0.2))
     assert jax.tree.structure(one) == jax.tree.structure(two) and jax.tree.leaves(one) == [0.1]
     assert jax.tree.leaves(jaxnn.Gaussian(scale=2.0)) == [2.0]
-    assert hash(jaxnn.Mlp((2, 4, 3))) == hash(jaxnn.Mlp((2, 4, 3))) and jaxnn.Mlp((2, 4, 3)) != jaxnn.Mlp((2, 4, 3), jaxnn.relu)
+    assert hash(jaxnn.Mlp((2, 4, 3))) == hash(jaxnn.Mlp((2, 4, 3))) and jaxnn.Mlp((2, 4, 3)) != jaxnn.Mlp(
+        (2, 4, 3), jaxnn.relu
+    )
     assert jaxnn.MiniBatch(4) == jaxnn.MiniBatch(4) != jaxnn.MiniBatch(4, replacement=True)
     assert jaxnn.Stochastic() == jaxnn.MiniBatch(1, replacement=True)
     assert jaxnn.Linear(2, 3) == jaxnn.Mlp((2, 3))

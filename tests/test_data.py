@@ -85,11 +85,7 @@ def test_every_make_of_array_gives_the_same_bits(make, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i4", "i8", "u8", "f2", "bfloat16"])
 def test_narrow_and_integer_inputs_become_floats_exactly(dtype):
-    x = (
-        jnp.array([[0, 100], [64, 3]], "bfloat16")
-        if dtype == "bfloat16"
-        else np.array([[0, 100], [64, 3]], dtype)
-    )
+    x = jnp.array([[0, 100], [64, 3]], "bfloat16") if dtype == "bfloat16" else np.array([[0, 100], [64, 3]], dtype)
     ds = data.dataset(x, [0, 1], num_classes=2)
     np.testing.assert_array_equal(ds.batch.x, np.array([[0, 100], [64, 3]], np.float32))
 
@@ -125,9 +121,7 @@ def test_num_classes_is_inferred_only_if_asked_and_says_so():
         assert data.dataset(X, Y, num_classes="infer").schema.num_classes == 3
 
 
-@pytest.mark.parametrize(
-    "y", [np.array([0.5, -1.0, 2.0, 3.0]), np.arange(8.0).reshape(4, 2)], ids=["[N]", "[N, K]"]
-)
+@pytest.mark.parametrize("y", [np.array([0.5, -1.0, 2.0, 3.0]), np.arange(8.0).reshape(4, 2)], ids=["[N]", "[N, K]"])
 def test_without_num_classes_real_targets_are_kept(y):
     ds = data.dataset(X, y)
     assert ds.schema.num_classes is None and ds.batch.y.dtype == jnp.float32
@@ -383,9 +377,7 @@ def test_split_is_disjoint_complete_stratified_and_repeatable(case):
             share = np.bincount(y) * fraction
             assert np.all(np.abs(np.bincount(part.batch.y, minlength=len(share)) - share) <= 1 + 1e-6)
     again = data.split(Batch(np.arange(len(y))[:, None], y), fractions, seed=seed, stratify=stratify)
-    for a, b in zip(
-        parts, again, strict=True
-    ):  # a Batch of other x and weights: only seed, labels, fractions count
+    for a, b in zip(parts, again, strict=True):  # a Batch of other x and weights: only seed, labels, fractions count
         np.testing.assert_array_equal(rows(a), rows(b))
 
 
@@ -596,9 +588,7 @@ def test_noise_moves_gauss_and_spiral_and_only_relabels_circle_and_xor():
         clean, noisy = (data.load(name, num_examples=2000, noise=n).batch for n in (0.0, 0.5))
         moved, relabelled = bool(jnp.any(clean.x != noisy.x)), bool(jnp.any(clean.y != noisy.y))
         assert (moved, relabelled) == ((False, True) if name in ("circle", "xor") else (True, False))
-    variance = (
-        np.var(np.asarray(data.load("gauss", num_examples=4000, noise=0.5).batch.x[:, 0])) - 4
-    )  # centres
+    variance = np.var(np.asarray(data.load("gauss", num_examples=4000, noise=0.5).batch.x[:, 0])) - 4  # centres
     assert abs(variance - 4) < 0.6
 
 
@@ -738,9 +728,7 @@ def test_every_truncated_prefix_and_every_trailing_byte_is_refused(tmp_path, zip
     damaged += [gzip.compress(idx_bytes(SMALL) + b"\0")] if zipped else []
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(
-            DataFormatError, match=r"^data.load\('mnist'\): .*; got .*small.* at byte \d+; get"
-        ):
+        with pytest.raises(DataFormatError, match=r"^data.load\('mnist'\): .*; got .*small.* at byte \d+; get"):
             read_idx(path, 3)
 
 

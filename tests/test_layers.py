@@ -29,7 +29,19 @@ GUESTS = {
     "pickle": set(),
     "torch": set(),
 }
-HEAVY = {"matplotlib", "sklearn", "scipy", "pyarrow", "pandas", "tyro", "rich", "torch", "flax", "equinox", "tensorflow"}
+HEAVY = {
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "tyro",
+    "rich",
+    "torch",
+    "flax",
+    "equinox",
+    "tensorflow",
+}
 
 
 def imports(source):
@@ -75,7 +87,9 @@ def test_every_file_belongs_to_a_room_and_every_room_has_a_file():
     assert {room for _, room in files_of_rooms()} == set(ROOMS)
 
 
-@pytest.mark.parametrize("path, room", list(files_of_rooms()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "path, room", list(files_of_rooms()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_room_imports_only_rooms_above_it(path, room):
     assert breaches(room, path.read_text()) == []
 
@@ -202,7 +216,9 @@ def public_names():
 def undocumented(name, value):
     """Return what is wrong with the docstring of a public name, or None."""
     doc = inspect.getdoc(value) or ""
-    if not doc or doc.startswith(f"{getattr(value, '__name__', '?')}("):  # what dataclass and NamedTuple write themselves
+    if not doc or doc.startswith(
+        f"{getattr(value, '__name__', '?')}("
+    ):  # what dataclass and NamedTuple write themselves
         return f"{name} has no docstring"
     if name not in EXEMPT and not doctest.DocTestParser().get_examples(doc):
         return f"{name} has no example"
