@@ -74,7 +74,8 @@ def contend_hand_written(x, y, params):
             def step(carry, order):
                 params, total, weight = carry
                 i, w = order
-                gradient, (t, s) = jax.grad(log_likelihood, has_aux=True)(params, x[i], y[i], w)
+                rows = [a.at[i].get(mode="promise_in_bounds") for a in (x, y)]
+                gradient, (t, s) = jax.grad(log_likelihood, has_aux=True)(params, *rows, w)
                 params = jax.tree.map(lambda p, g: p + rate * g, params, gradient)
                 return (params, total + t, weight + s), None
 
@@ -120,15 +121,15 @@ def contend_equinox(x, y, params, order):
         return batch_log_likelihood(labels_log_probs(jax.vmap(eqx.combine(arrays, static))(x), y), weight)
 
     @eqx.filter_jit(donate="all-except-first")
-    def step(data, carry, total, i, w):
-        arrays, state = carry
-        gradient, (t, s) = jax.grad(lambda p: log_likelihood(p, data[0][i], data[1][i], w), has_aux=True)(arrays)
+    def step(kept, carry, total):
+        (x, y, i, w), (arrays, state) = kept, carry
+        gradient, (t, s) = jax.grad(lambda p: log_likelihood(p, x[i], y[i], w), has_aux=True)(arrays)
         update, state = optimizer.update(jax.tree.map(jnp.negative, gradient), state, arrays)
         return (eqx.apply_updates(arrays, update), state), (total[0] + t, total[1] + s)
 
     evaluate = jax.jit(lambda carry: log_likelihood(carry[0], x, y, jnp.ones(N))[0])
     carry = start, optimizer.init(start)
-    return drive(lambda c, t, i, w: step((x, y), c, t, jnp.copy(i), jnp.copy(w)), evaluate, carry, order)
+    return drive(lambda c, t, i, w: step((x, y, i, w), c, t), evaluate, carry, order)
 
 
 def contend_flax(x, y, params, order):

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, check_choice, check_integer, check_number
+from jaxnn._checks import (
+    ConfigError,
+    DtypeError,
+    check_choice,
+    check_integer,
+    check_leading_axis,
+    check_number,
+)
 from jaxnn._door import checked_batch, strong
 from jaxnn._objectives import without_absent
 from jaxnn._optimizer import Optimizer, as_optimizer
@@ -20,13 +27,15 @@ from jaxnn._plans import MiniBatch
 from jaxnn._program import advance, empty_rows, make_limits, step
 from jaxnn._state import History, State, StepInfo
 from jaxnn._types import Batch, Plan
+from jaxnn.data import Dataset
 
 AGGREGATES = ("mean", "sum")
 MONITORS = ("log_likelihood", "accuracy")
+MOST_EPOCHS = 10**6  # their history has to fit in memory; a state goes on for as long as you like
 
 
 def ascent_step(
-    objective: Any, optimizer: Any, state: State, batch: Batch, *, aggregate: str = "mean"
+    objective: Any, optimizer: Any, state: Any, batch: Any, *, aggregate: str = "mean"
 ) -> tuple[State, StepInfo]:
     """Take one step uphill on the objective of a batch.
 
@@ -36,12 +45,13 @@ def ascent_step(
       objective: what is maximised.
       optimizer: as given to `init_state`.
       state: from `init_state`, or from the step before.
-      batch: the examples of this step. One of zero total weight makes no step.
+      batch: the examples of this step, a `Batch` or `Dataset`. One of zero total weight makes no step.
       aggregate: "mean", or "sum": the gradient times the batch's total weight. With `optax.sgd` and no penalty that is
         the textbook's w + α Σ_i ∇ log P(y_i | x_i; w).
 
     Returns:
-      The next state, and a `StepInfo`: log likelihood before the step, gradient norm, update ratio.
+      The next state (its epoch and step are those of a plan, so they stay), and a `StepInfo`: log likelihood before
+      the step, gradient norm, update ratio.
 
     Raises:
       ConfigError, ShapeError, DtypeError: before anything is compiled. Values (labels, NaN) are not looked at here, so
@@ -56,9 +66,16 @@ def ascent_step(
       >>> round(info.log_likelihood.item(), 4)  # log(1/3)
       -1.0986
     """
-    check_choice("ascent_step", "aggregate", aggregate, AGGREGATES)
-    made = as_optimizer("ascent_step", optimizer)
-    return _ascent_step(strong(objective), state, Batch(*batch), optimizer=made, aggregate=aggregate)
+    who = "ascent_step"
+    check_choice(who, "aggregate", aggregate, AGGREGATES)
+    made = as_optimizer(who, optimizer)
+    check_state(who, state)
+    batch = batch.batch if isinstance(batch, Dataset) else batch
+    if not isinstance(batch, Batch):
+        raise ConfigError(f"{who}: batch is a Batch or a Dataset; got {type(batch).__name__}; pass jaxnn.Batch(x, y)")
+    x, y, weight = jax.tree.map(jnp.asarray, batch)
+    check_leading_axis(who, x, jax.tree.leaves(y)[0], weight)
+    return _ascent_step(strong(objective), state, Batch(x, y, weight), optimizer=made, aggregate=aggregate)
 
 
 def ascend(
@@ -110,7 +127,7 @@ def ascend(
       >>> history.log_likelihood[-1].item() > history.log_likelihood[0].item()
       True
     """
-    num_epochs = check_integer("ascend", "num_epochs", num_epochs, at_least=0)
+    num_epochs = check_integer("ascend", "num_epochs", num_epochs, at_least=0, at_most=MOST_EPOCHS)
     made, objective, train, hold_out = checked_run(
         "ascend", objective, optimizer, state, train, plan, hold_out, patience, min_delta, monitor, aggregate
     )
@@ -148,16 +165,8 @@ def checked_run(
     `fit` refuse.
     """
     made = as_optimizer(who, optimizer)
-    if not isinstance(state, State):
-        raise ConfigError(
-            f"{who}: state comes from init_state; got {type(state).__name__}; call jaxnn.init_state first"
-        )
-    want = jax.eval_shape(made.init, state.params, state.learning_rate)
-    if jax.tree.structure(state.opt_state) != jax.tree.structure(want):
-        raise ConfigError(
-            f"{who}: state and optimizer belong together; got optimizer={made.name} for the state of another; "
-            "pass the one given to init_state"
-        )
+    check_state(who, state)
+    check_opt_state(who, made, state)
     if not isinstance(plan, Plan) or isinstance(plan, type):
         raise ConfigError(
             f"{who}: plan says which examples a step reads; got plan={plan!r}; pass jaxnn.MiniBatch(32), FullBatch() "
@@ -167,7 +176,7 @@ def checked_run(
     check_choice(who, "aggregate", aggregate, AGGREGATES)
     check_number(who, "min_delta", min_delta)
     if patience is not None:
-        check_integer(who, "patience", patience, at_least=1)
+        check_integer(who, "patience", patience, at_least=1, at_most=2**31 - 1)
         if hold_out is None:
             raise ConfigError(
                 f"{who}: patience watches a hold-out; got patience={patience} and hold_out=None; "
@@ -184,15 +193,40 @@ def checked_run(
     return made, strong(objective), batch, held
 
 
+def check_state(who: str, state: Any) -> None:
+    """Raise `ConfigError` unless this is a state."""
+    if not isinstance(state, State):
+        raise ConfigError(
+            f"{who}: state comes from init_state; got {type(state).__name__}; call jaxnn.init_state first"
+        )
+
+
+def check_opt_state(who: str, optimizer: Optimizer, state: State) -> None:
+    """Raise `ConfigError` unless the state is of this optimiser; only shapes are computed."""
+    want = jax.eval_shape(optimizer.init, state.params, state.learning_rate)
+    if jax.tree.structure(state.opt_state) != jax.tree.structure(want):
+        raise ConfigError(
+            f"{who}: state and optimizer belong together; got optimizer={optimizer.name} for the state of another; "
+            "pass the one given to init_state"
+        )
+
+
 @partial(jax.jit, static_argnames=("optimizer", "aggregate"))
 def _ascent_step(
     objective: Any, state: State, batch: Batch, *, optimizer: Optimizer, aggregate: str
 ) -> tuple[State, StepInfo]:
+    # Checked while tracing, so that a loop of steps does not pay for it.
+    check_opt_state("ascent_step", optimizer, state)
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch.x)
+    if objective.classes(state.params, one) is not None and not jnp.issubdtype(batch.y.dtype, jnp.integer):
+        raise DtypeError(
+            f"ascent_step: y holds integer labels; got y.dtype={batch.y.dtype}; cast with y.astype('int32')"
+        )
     batch = without_absent(batch)
     (params, opt_state), (total, weight), norms = step(
         objective, optimizer, aggregate, state, batch, may_be_empty=batch.weight is not None, report=True
     )
-    state = state._replace(params=params, opt_state=opt_state, step=state.step + 1)
+    state = state._replace(params=params, opt_state=opt_state)
     return state, StepInfo(total / weight, *norms)
 
 

@@ -62,12 +62,14 @@ def check_choice(who: str, name: str, value: Any, known: Iterable[str]) -> None:
         raise ConfigError(f"{who}: {name} is one of {', '.join(known)}; got {name}={value!r}; {suggest(value, known)}")
 
 
-def check_integer(who: str, name: str, value: Any, *, at_least: int) -> int:
-    """Return value as an int; raise `ConfigError` for anything that is not a whole number >= at_least."""
+def check_integer(who: str, name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """Return value as an int; raise `ConfigError` for anything that is no whole number in [at_least, at_most]."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
         raise ConfigError(
             f"{who}: {name} is a whole number >= {at_least}; got {name}={value!r}; pass an int, {at_least} or more"
         )
+    if at_most is not None and value > at_most:
+        raise ConfigError(f"{who}: {name} is at most {at_most:,}; got {name}={value:,}; pass a smaller one")
     return int(value)
 
 

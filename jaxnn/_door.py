@@ -4,6 +4,7 @@ Behind the door nothing can raise, so what passes is right: shapes and labels fi
 are strong (a Python float and an array would otherwise compile two programs).
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -18,18 +19,24 @@ from jaxnn._checks import (
     check_finite,
     check_labels,
     check_leading_axis,
+    check_number,
     check_same_tree,
     check_weight,
     is_traced,
 )
 from jaxnn._models import Mlp, leaf_name
-from jaxnn._objectives import without_absent
-from jaxnn._types import Batch, Objective, Params, scalar
+from jaxnn._objectives import LogLikelihood, without_absent
+from jaxnn._types import Batch, Likelihood, Objective, Params, scalar
 from jaxnn.data import Dataset
 
 
 def strong(objective: Any) -> Any:
-    """Return the objective with its numbers as float arrays, so that a new value never recompiles."""
+    """Return the objective with its numbers as float arrays, so that a new value never recompiles.
+
+    A penalty that is the number 0 is left out of the program; pass `jnp.array(0.0)` to sweep through 0.
+    """
+    if type(getattr(objective, "l2", None)) in (int, float) and objective.l2 == 0:
+        objective = dataclasses.replace(objective, l2=None)
     return jax.tree.map(lambda leaf: scalar(leaf, jax.dtypes.canonicalize_dtype(float)), objective)
 
 
@@ -47,6 +54,7 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
             f"{who}: objective is a log likelihood; got objective={type(objective).__name__}; "
             "pass jaxnn.LogLikelihood(model, likelihood) or jaxnn.from_function(log_prob)"
         )
+    _check_numbers(who, objective)
     flat = jax.tree_util.tree_flatten_with_path(params)[0]
     if not flat:
         raise ShapeError(f"{who}: there are parameters; got params={params!r}; build them with model.init(key)")
@@ -65,6 +73,22 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
         for path, leaf in flat:
             check_finite(who, f"params.{leaf_name(path)}", leaf)
     return jax.tree.map(jnp.asarray, params)
+
+
+def _check_numbers(who: str, objective: Any) -> None:
+    """Raise `ConfigError` where the likelihood or the penalty of an objective is none."""
+    if isinstance(objective, LogLikelihood):
+        leaves = jax.tree.leaves(objective.likelihood)
+        if not isinstance(objective.likelihood, Likelihood) or not all(
+            np.isscalar(a) or hasattr(a, "dtype") for a in leaves
+        ):
+            raise ConfigError(
+                f"{who}: a likelihood has classes, log_prob, predict and predict_proba, and is a pytree of numbers; "
+                f"got likelihood={objective.likelihood!r}; pass jaxnn.categorical, say, or register yours with "
+                "jax.tree_util.register_dataclass"
+            )
+    if getattr(objective, "l2", None) is not None:
+        check_number(who, "l2", objective.l2)
 
 
 def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
@@ -94,7 +118,9 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     num_classes = objective.classes(params, one)
     if not known_good:
         check_weight(who, weight)
+    if weight is not None and (is_traced(weight) or not np.asarray(weight).all()):
         x, y, weight = without_absent(Batch(x, y, weight))
+    if not known_good:
         _check_values(who, x, y, num_classes)
     elif num_classes is not None and data.schema.num_classes is not None and data.schema.num_classes > num_classes:
         raise ConfigError(
@@ -123,7 +149,7 @@ def _numeric(who: str, name: str, value: Any, dtype: Any, *, cast_integers: bool
     if jnp.issubdtype(a.dtype, jnp.floating) or cast_integers:
         return jnp.asarray(a, dtype)
     # 64-bit labels are checked before they are narrowed: 2**32 must not become 0
-    if isinstance(a, np.ndarray) and a.dtype.itemsize > 4 and a.size and (a.max() > 2**31 - 1 or a.min() < -(2**31)):
+    if not is_traced(a) and a.dtype.itemsize > 4 and a.size and (a.max() > 2**31 - 1 or a.min() < -(2**31)):
         raise DtypeError(f"{who}: integers fit in 32 bits; got {name} up to {a.max()}; renumber them")
     return jnp.asarray(a, jnp.int32) if name == "y" else jnp.asarray(a)
 

@@ -18,6 +18,7 @@ from jaxnn._checks import ShapeError, check_finite, check_integer, is_traced
 from jaxnn._door import as_inputs, checked_batch, checked_params, strong
 from jaxnn._objectives import weighted_log_likelihood, without_absent
 from jaxnn._types import Batch, Params, num_examples
+from jaxnn.data import Dataset
 
 CALIBRATION_BINS = 15
 CHUNK_SIZE = 4096
@@ -256,7 +257,8 @@ def _mapped(method: str, objective: Any, params: Params, x: Any, chunk_size: int
 def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_size: int) -> Array:
     check_integer(method, "chunk_size", chunk_size, at_least=1)
     params = checked_params(method, objective, params)
-    x = as_inputs(method, objective, params, getattr(getattr(x, "batch", x), "x", getattr(x, "x", x)))
+    x = x.batch.x if isinstance(x, Dataset) else x.x if isinstance(x, Batch) else x
+    x = as_inputs(method, objective, params, x)
     leaves = jax.tree.leaves(x)
     if not leaves or any(leaf.ndim == 0 for leaf in leaves):
         raise ShapeError(f"{method}: x holds one row an example; got x={x!r}; pass [N, D], or x[None] for one example")

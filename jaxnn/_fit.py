@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._ascent import checked_run
+from jaxnn._ascent import MOST_EPOCHS, checked_run
 from jaxnn._checks import check_integer
 from jaxnn._optimizer import as_optimizer, check_rate
 from jaxnn._plans import MiniBatch
-from jaxnn._program import FOREVER, advance, empty_rows, make_limits
+from jaxnn._program import FOREVER, advance, empty_rows, make_limits, monitored
 from jaxnn._progress import Progress, print_line
 from jaxnn._state import History, State, Status, init_state
 from jaxnn._types import Params, Plan, num_examples, scalar
@@ -109,7 +109,7 @@ def fit(
       ('STOPPED_EARLY', True)
     """
     start = time.perf_counter()
-    check_integer("fit", "max_epochs", max_epochs, at_least=0)
+    check_integer("fit", "max_epochs", max_epochs, at_least=0, at_most=MOST_EPOCHS)
     if state is None:
         state = init_state(objective, optimizer, params, key, learning_rate=learning_rate)
     elif learning_rate is not None:
@@ -122,7 +122,7 @@ def fit(
     draw = progress if callable(progress) else print_line if _wanted(progress) else None
 
     first_epoch = int(state.epoch)
-    fresh = int(state.best.epoch) < 0
+    fresh = int(state.best.epoch) < 0 or int(state.best.monitor) != monitored(monitor, held)
     limits = make_limits(state, max_epochs, patience, min_delta)
     num_steps = plan.num_steps(num_examples(batch))
     rows, seconds = empty_rows(max_epochs, state), [0.0]
@@ -173,10 +173,10 @@ def fit(
 
 
 class _Pace:
-    """How many steps a piece takes: begins small, then follows the clock."""
+    """How many steps a piece takes: begins with one, since it may take seconds, then follows the clock."""
 
     def __init__(self):
-        self.steps = 32
+        self.steps = 1
         self.last = None  # the first piece compiles, so its time says nothing
 
     def update(self, taken: int, now: float) -> None:
@@ -223,13 +223,18 @@ def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
 
 def _message(status: Status, state: State, patience: int | None, has_rate: bool) -> str:
     epoch, best = int(state.epoch), int(state.best.epoch)
-    hint = f"learning_rate={float(state.learning_rate) / 10:.3g}" if has_rate else "a tenth of the learning rate"
-    nothing = f"; nothing beat the initial parameters: try {hint}" if best == 0 < epoch else ""
+    rate = float(state.learning_rate)
+    hint = f"learning_rate={rate / 10:.3g}" if has_rate else "a tenth of the learning rate"
+    nothing = f"; nothing beat the initial parameters: try {hint}" if best == 0 < epoch and rate != 0 else ""
     if status == Status.STOPPED_EARLY:
         why = f"no gain on the hold-out in {patience} epochs"
         return f"stopped early after epoch {epoch}: {why}; returned epoch {best}{nothing}"
     if status == Status.INTERRUPTED:
         return f"interrupted in epoch {epoch + 1}; returned epoch {best}; go on with fit(..., state=result.state)"
+    if status == Status.DIVERGED and epoch == 0:
+        return (
+            "diverged before the first step: the log likelihood of the initial parameters is not finite; look at them"
+        )
     if status == Status.DIVERGED:
         return (
             f"diverged in epoch {epoch}: the log likelihood or a parameter is not finite; "

@@ -70,6 +70,10 @@ class Mlp:
                     f"{who}: one activation a hidden layer; got {len(self.activation)} activations for "
                     f"{len(sizes) - 2} hidden layers; pass a single one to use it everywhere"
                 )
+        if self.features is not None and not callable(self.features):
+            raise ConfigError(
+                f"{who}: features is a function; got features={self.features!r}; pass f, or None for x itself"
+            )
         for g in self.activations:
             if not callable(g):
                 raise ConfigError(f"{who}: an activation is a function; got activation={g!r}; pass jaxnn.tanh, say")

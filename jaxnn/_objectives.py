@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._checks import ConfigError, check_integer, check_number
+from jaxnn._checks import ConfigError, ShapeError, check_integer, check_number
 from jaxnn._models import kernel_mask
 from jaxnn._types import Batch, Model, Params, num_examples
 
@@ -29,6 +29,11 @@ def weighted_log_likelihood(
         log_probs = objective.per_example(params, *one)[None]
     else:
         log_probs = jax.vmap(objective.per_example, (None, 0, 0))(params, batch.x, batch.y)
+    if log_probs.ndim != 1:
+        raise ShapeError(
+            f"log likelihood: one number an example; got shape {log_probs.shape} for y of shape "
+            f"{[a.shape for a in jax.tree.leaves(batch.y)]}; pass y of shape [N] for classes"
+        )
     log_probs = _wide(log_probs)
     if batch.weight is None:
         return jnp.sum(log_probs), float(num_examples(batch))
@@ -64,7 +69,9 @@ class _Penalised:
     """What every objective shares: the mean over a batch and the L2 penalty on kernels."""
 
     def penalty(self, params: Params) -> Float[Array, ""]:
-        """Return ½ l2 Σ kernel², over the leaves of two axes or more."""
+        """Return ½ l2 Σ kernel², over the leaves of two axes or more; l2=None is no penalty at all."""
+        if self.l2 is None:  # type: ignore[attr-defined]
+            return jnp.zeros(())
         kernels = [
             w for w, is_kernel in zip(*map(jax.tree.leaves, (params, kernel_mask(params))), strict=True) if is_kernel
         ]

@@ -39,6 +39,9 @@ REFUSED = {
 }
 
 
+LARGEST_RATE = 1e38  # beyond it float32 has only infinity
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An optax optimiser as a hashable value: a transformation, or a factory called with the rate of each step.
@@ -154,7 +157,7 @@ def check_rate(who: str, optimizer: Optimizer, learning_rate: Any) -> None:
         raise ConfigError(
             f"{who}: learning_rate is a number; got a schedule; build the optimizer with it, as optax.sgd(schedule)"
         )
-    check_number(who, "learning_rate", learning_rate)
+    check_number(who, "learning_rate", learning_rate, at_most=LARGEST_RATE)
 
 
 def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: Any) -> None:

@@ -29,11 +29,15 @@ class Status(enum.IntEnum):
 
 
 class Best(NamedTuple):
-    """The best parameters so far, the monitored value they reached, and the epoch (-1: none yet)."""
+    """The best parameters so far, the value they reached, the epoch (-1: none yet), and what the value measures.
+
+    `monitor` is `int32[]`, see `_program.monitored`: values of two monitors are never compared.
+    """
 
     params: Params
     value: Array
     epoch: Array
+    monitor: Array
 
 
 class State(NamedTuple):
@@ -45,8 +49,8 @@ class State(NamedTuple):
       learning_rate: `dtype[]`, data of the program; NaN where the optimiser has its own.
       key: typed key of the data order. Never consumed: steps fold in epoch and step.
       epoch, step: `int32[]`, epochs completed, and steps taken in the present one.
-      log_prob, weight: `dtype[]`, running sums of weight_i log P_i and of weight_i over the present epoch (the second
-        only where examples or batches differ in weight).
+      log_prob, block, weight: `dtype[]`, running sums over the present epoch: of weight_i log P_i up to the present
+        block of steps, the same within the block, and of weight_i (only where examples or batches differ in weight).
       best: the best on the hold-out; without one, the last finite.
       misses: `int32[]`, epochs since a gain above `min_delta`.
       status: `int32[]`, a `Status`.
@@ -59,6 +63,7 @@ class State(NamedTuple):
     epoch: Array
     step: Array
     log_prob: Array
+    block: Array
     weight: Array
     best: Best
     misses: Array
@@ -136,7 +141,7 @@ def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, 
     check_works(who, made, params, rate)
     zero, none = scalar(0, jnp.int32), scalar(0, dtype)
     opt_state = made.init(params, rate)
-    best = Best(params, scalar(-jnp.inf, dtype), scalar(-1, jnp.int32))
+    best = Best(params, scalar(-jnp.inf, dtype), scalar(-1, jnp.int32), scalar(0, jnp.int32))
     return State(
         params,
         opt_state,
@@ -144,6 +149,7 @@ def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, 
         key,
         zero,
         zero,
+        none,
         none,
         none,
         best,

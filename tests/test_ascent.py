@@ -116,7 +116,7 @@ def test_ascend_is_a_loop_of_ascent_steps_and_reports_the_norms_of_the_last_one(
             total[epoch] += info.log_likelihood * len(rows)
         np.testing.assert_allclose(history.gradient_norm[epoch + 1], info.gradient_norm, rtol=1e-12)
         np.testing.assert_allclose(history.update_ratio[epoch + 1], info.update_ratio, rtol=1e-12)
-    assert state.step == 2 * small.STEPS
+    assert (state.epoch, state.step) == (0, 0)  # those of a plan: a loop of one's own has its own count
     np.testing.assert_allclose(history.log_likelihood[1:], total / 20, rtol=1e-12)
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(state.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
@@ -147,7 +147,7 @@ def test_a_batch_of_zero_weight_makes_no_step_whatever_it_holds(aggregate):
     nothing = Batch(np.full((4, 3), np.nan, np.float32), np.zeros(4, np.int32), np.zeros(4, np.float32))
     after, info = quick_jit(lambda s: jaxnn.ascent_step(OBJECTIVE, optax.adam, s, nothing, aggregate=aggregate))(state)
     assert bits((after.params, after.opt_state)) == bits((state.params, state.opt_state))
-    assert math.isnan(info.log_likelihood) and after.step == 1
+    assert math.isnan(info.log_likelihood)
 
 
 def test_an_integer_weight_is_that_many_copies_of_the_row(x64):
@@ -178,7 +178,8 @@ def test_absent_rows_reach_nothing_in_a_data_set_or_a_batch():
     dataset = jaxnn.data.dataset(x, TRAIN.y, num_classes=3, weight=weight)
     assert bits(run(start(), dataset.batch)) == ends[0]
     seen = checked_batch("test", OBJECTIVE, PARAMS, dataset)
-    assert bits(seen) == bits(dataset.batch) and np.isfinite(seen.x).all() and seen.weight.tolist().count(0) == 2
+    assert np.isfinite(seen.x).all() and bits(seen.weight) == bits(weight)
+    assert bits(seen.x[weight > 0]) == bits(x[weight > 0])
 
 
 def test_an_epoch_that_happens_to_draw_only_absent_rows_is_no_divergence():
@@ -391,7 +392,7 @@ def test_a_hundred_fits_with_other_seeds_rates_and_penalties_are_one_trace():
         return jaxnn.categorical.log_prob(x @ params["kernel"] + params["bias"], y)
 
     def fit(i):
-        l2 = [jnp.asarray(0.02), 0, np.float32(0.01), 0.001 * i][i % 4]
+        l2 = [jnp.asarray(0.02), jnp.asarray(0.0), np.float32(0.01), 0.001 * i][i % 4]
         objective = jaxnn.from_function(log_prob, num_classes=3, l2=l2)
         params = {"kernel": jnp.full((3, 3), 0.01 * i), "bias": np.zeros(3, np.float32)}
         rate = [jnp.asarray(0.01), np.float32(0.1), np.array(0.01), 0.1, 1][i % 5]
@@ -437,6 +438,12 @@ def test_numbers_of_epochs_patience_and_min_delta_are_data_of_the_program():
         for num_epochs, patience, min_delta in [(2, 1, 0.0), (5, 3, 0.1), (63, 5, 1.0)]:
             small.ascend(start(), num_epochs, patience=patience, min_delta=min_delta)
     assert log.traced("advance") == 0
+
+
+def test_a_penalty_that_is_the_number_zero_is_left_out_of_the_program_and_an_array_is_not():
+    assert strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=0)).l2 is None
+    assert strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=jnp.asarray(0.0))).l2 == 0.0
+    assert strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=1)).l2.dtype == "float32"
 
 
 # Memory.
@@ -498,7 +505,7 @@ def test_weights_after_the_gradients_would_fail_the_memory_test():
 
 def test_a_diverged_run_says_so_keeps_the_best_and_ends_its_history():
     middle, _ = small.ascend(start(0.1), 3)
-    end, history = small.ascend(middle._replace(learning_rate=jnp.float32(3e38)), 7)
+    end, history = small.ascend(middle._replace(learning_rate=jnp.float32(1e38)), 7)
     assert end.status == Status.DIVERGED and end.epoch < 10
     assert bits(end.best) == bits(middle.best) and np.isfinite(end.best.value)
     assert len(history.rows()) == end.epoch - 3 + 1  # the row of the last epoch is the last row
@@ -512,7 +519,7 @@ def test_a_diverged_run_says_so_keeps_the_best_and_ends_its_history():
 
 def test_a_run_that_diverges_at_once_returns_the_initial_parameters():
     for hold_out in (HOLD_OUT, None):
-        end, _ = small.ascend(start(3e38), 5, hold_out=hold_out)
+        end, _ = small.ascend(start(1e38), 5, hold_out=hold_out)
         assert end.status == Status.DIVERGED and end.best.epoch == 0 and bits(end.best.params) == bits(PARAMS)
 
 

@@ -15,6 +15,7 @@ import pytest
 from cases import (
     CASES,
     by_name,
+    edge_arrays,
     per_example_gradients,
     problems,
     random_labels,
@@ -648,3 +649,26 @@ MODEL = jaxnn.Linear(2, 2)
 def test_an_objective_that_means_nothing_is_refused(wrong_types, make, message):
     with pytest.raises(jaxnn.ConfigError, match=message):
         make()
+
+
+# -------------------------------------------------------------------------------------------- the strategies themselves
+
+
+def test_what_is_drawn_varies_and_reaches_the_edges():
+    seen = {"case": set(), "x": set(), "params": set(), "y": set(), "edge": set()}
+
+    @given(problem=problems(dtype=np.float32), edge=edge_arrays((4, 3), np.float32))
+    def collect(problem, edge):
+        case, params, batch = problem
+        seen["case"].add(case.name)
+        seen["x"].add(batch.x.tobytes())
+        seen["params"].add(params[0].kernel.tobytes())
+        seen["y"].add(batch.y.tobytes())
+        seen["edge"].update(np.abs(edge).ravel().tolist())
+        assert np.all(np.abs(batch.x) <= 10)
+        assert batch.x.dtype == params[0].kernel.dtype == batch.weight.dtype == np.float32
+
+    collect()
+    assert len(seen["case"]) >= 6
+    assert min(len(seen[name]) for name in ("x", "params", "y")) >= 10
+    assert {0.0, float(np.finfo(np.float32).max / 4)} <= seen["edge"]

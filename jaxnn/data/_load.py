@@ -42,8 +42,8 @@ def load(name: str, **options: Any) -> Dataset:
       Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits (1998).
       D. Smilkov and S. Carter, TensorFlow Playground (2016), for circle, xor, gauss and spiral.
     """
-    if name not in LOADERS:
-        raise ConfigError(f"data.load: name is a known data set; got name={name!r}; {suggest(name, LOADERS)}")
+    if not isinstance(name, str) or name not in LOADERS:
+        raise ConfigError(f"data.load: name is a known data set; got name={name!r}; {suggest(str(name), LOADERS)}")
     loader = LOADERS[name]
     known = list(inspect.signature(loader).parameters)
     for option, value in options.items():
