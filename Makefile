@@ -13,7 +13,7 @@ test: .venv/test  ## every test, doctests included; the slowest 20 are printed
 	$(BIN)/python -m pytest
 
 lint: .venv/test  ## ruff and pyright
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: .venv/bench  ## the races of benchmarks/ against the peers; minutes each, on a quiet machine
 	$(BIN)/python -m benchmarks all

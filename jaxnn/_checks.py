@@ -7,12 +7,12 @@ unknown.
 
 import difflib
 import math
-import numbers
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 class ShapeError(ValueError):
@@ -45,7 +45,7 @@ class CheckpointError(ValueError):
 
 def is_traced(*values: Any) -> bool:
     """Return whether any leaf is a tracer, so that its value cannot be looked at."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
@@ -64,7 +64,7 @@ def check_choice(who: str, name: str, value: Any, known: Iterable[str]) -> None:
 
 def check_integer(who: str, name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
     """Return value as an int; raise `ConfigError` for anything that is no whole number in [at_least, at_most]."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
         raise ConfigError(
             f"{who}: {name} is a whole number >= {at_least}; got {name}={value!r}; pass an int, {at_least} or more"
         )
@@ -77,9 +77,9 @@ def check_number(who: str, name: str, value: Any, *, at_least: float = 0.0, at_m
     """Raise `ConfigError` unless value is a finite number in [at_least, at_most]; a traced value passes."""
     if is_traced(value):
         return
-    number = isinstance(value, numbers.Real | np.ndarray | jax.Array) and not isinstance(value, bool)
+    number = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
     number = number and np.ndim(value) == 0 and _is_real(np.asarray(value).dtype)
-    if not number or not math.isfinite(value) or not at_least <= value <= at_most:
+    if not number or not math.isfinite(float(value)) or not at_least <= float(value) <= at_most:
         top = "" if at_most == math.inf else f" and <= {at_most:g}"
         raise ConfigError(
             f"{who}: {name} is a finite number >= {at_least:g}{top}; got {name}={value!r}; pass such a number"
@@ -88,11 +88,11 @@ def check_number(who: str, name: str, value: Any, *, at_least: float = 0.0, at_m
 
 def check_key(who: str, key: Any) -> jax.Array:
     """Return a typed random key from a typed key or an int seed in [0, 2³²)."""
-    if isinstance(key, numbers.Integral) and not isinstance(key, bool):
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
         if not 0 <= key < 2**32:
             raise ConfigError(f"{who}: a seed lies in [0, 2**32); got key={key}; larger seeds would wrap silently")
         return jax.random.key(int(key))
-    if not isinstance(key, jax.Array) or not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if not isinstance(key, jax.Array) or not jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ConfigError(
             f"{who}: key is an int seed or a typed key; got key={_brief(key)}; pass 0, or jax.random.key(0)"
         )

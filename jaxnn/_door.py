@@ -4,7 +4,6 @@ Behind the door nothing can raise, so what passes is right: shapes and labels fi
 are strong (a Python float and an array would otherwise compile two programs).
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -31,12 +30,7 @@ from jaxnn.data import Dataset
 
 
 def strong(objective: Any) -> Any:
-    """Return the objective with its numbers as float arrays, so that a new value never recompiles.
-
-    A penalty that is the number 0 is left out of the program; pass `jnp.array(0.0)` to sweep through 0.
-    """
-    if type(getattr(objective, "l2", None)) in (int, float) and objective.l2 == 0:
-        objective = dataclasses.replace(objective, l2=None)
+    """Return the objective with its numbers as float arrays, so that a new value never recompiles."""
     return jax.tree.map(lambda leaf: scalar(leaf, jax.dtypes.canonicalize_dtype(float)), objective)
 
 
@@ -87,7 +81,7 @@ def _check_numbers(who: str, objective: Any) -> None:
                 f"got likelihood={objective.likelihood!r}; pass jaxnn.categorical, say, or register yours with "
                 "jax.tree_util.register_dataclass"
             )
-    if getattr(objective, "l2", None) is not None:
+    if hasattr(objective, "l2"):
         check_number(who, "l2", objective.l2)
 
 

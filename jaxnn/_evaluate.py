@@ -75,7 +75,7 @@ class Evaluation:
         return float(np.sum(np.abs(self.bins[:, 1] - self.bins[:, 2])) / self.weight)
 
     def __add__(self, other: "Evaluation") -> "Evaluation":
-        def add(a, b):
+        def add(a: Any, b: Any) -> Any:
             return None if a is None else a + b
 
         return Evaluation(*(add(getattr(self, f), getattr(other, f)) for f in self.__dataclass_fields__))

@@ -63,7 +63,7 @@ def fit(
     key: Any = 0,
     learning_rate: Any = None,
     aggregate: str = "mean",
-    state: State | None = None,
+    state: Any = None,
     progress: bool | Callable[[Progress], None] | None = None,
 ) -> FitResult:
     """Maximise the objective by gradient ascent, with early stopping, progress and a Ctrl-C that loses nothing.
@@ -218,7 +218,8 @@ def _wanted(progress: bool | None) -> bool:
 def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
     rows = rows[skip : len(seconds)]
     epoch, *columns = rows.T
-    return History(epoch.astype(np.int32), *columns, seconds=np.asarray(seconds[skip:]))
+    host: Any = np.asarray(seconds[skip:])
+    return History(epoch.astype(np.int32), *columns, seconds=host)
 
 
 def _message(status: Status, state: State, patience: int | None, has_rate: bool) -> str:

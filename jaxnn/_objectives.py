@@ -69,9 +69,7 @@ class _Penalised:
     """What every objective shares: the mean over a batch and the L2 penalty on kernels."""
 
     def penalty(self, params: Params) -> Float[Array, ""]:
-        """Return ½ l2 Σ kernel², over the leaves of two axes or more; l2=None is no penalty at all."""
-        if self.l2 is None:  # type: ignore[attr-defined]
-            return jnp.zeros(())
+        """Return ½ l2 Σ kernel², over the leaves of two axes or more."""
         kernels = [
             w for w, is_kernel in zip(*map(jax.tree.leaves, (params, kernel_mask(params))), strict=True) if is_kernel
         ]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn._checks import ConfigError, check_number
+from jaxnn._checks import ConfigError, check_number, is_traced
 from jaxnn._models import kernel_mask
 from jaxnn._types import Params
 
@@ -39,7 +39,7 @@ REFUSED = {
 }
 
 
-LARGEST_RATE = 1e38  # beyond it float32 has only infinity
+LARGEST_RATE = 3.4e38  # beyond it float32 has only infinity
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Optimizer:
     def name(self) -> str:
         """The optax function it comes from."""
         if isinstance(self.make, optax.GradientTransformation):
-            return self.make.init.__qualname__.split(".")[0]
+            return getattr(self.make.init, "__qualname__", "?").split(".")[0]
         return getattr(self.make, "__name__", repr(self.make))
 
     def transformation(self, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
@@ -157,7 +157,11 @@ def check_rate(who: str, optimizer: Optimizer, learning_rate: Any) -> None:
         raise ConfigError(
             f"{who}: learning_rate is a number; got a schedule; build the optimizer with it, as optax.sgd(schedule)"
         )
-    check_number(who, "learning_rate", learning_rate, at_most=LARGEST_RATE)
+    check_number(who, "learning_rate", learning_rate)
+    if not is_traced(learning_rate) and abs(learning_rate) > LARGEST_RATE:
+        raise ConfigError(
+            f"{who}: learning_rate is finite in float32, too; got learning_rate={learning_rate!r}; pass a smaller one"
+        )
 
 
 def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: Any) -> None:
@@ -188,7 +192,12 @@ def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: A
 def _refuse(who: str, opt_state: Any) -> None:
     """Raise `ConfigError` where any part of an optimiser's state belongs to one of those that cannot work here."""
     parts = []
-    jax.tree.leaves(opt_state, is_leaf=lambda node: parts.append(type(node).__name__))
+
+    def note(node: Any) -> bool:
+        parts.append(type(node).__name__)
+        return False
+
+    jax.tree.leaves(opt_state, is_leaf=note)
     for part in parts:
         if part in REFUSED:
             raise ConfigError(f"{who}: this optimizer cannot be used; got optax's {REFUSED[part]}; choose another")

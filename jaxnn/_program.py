@@ -81,7 +81,7 @@ def step(
     *,
     may_be_empty: bool,
     report: bool = False,
-) -> tuple[tuple[Params, Any], tuple[Array, Array], tuple[Array, Array] | None]:
+) -> tuple[tuple[Params, Any], tuple[Array, Any], Any]:
     """Return the next (params, opt_state), the batch's sums of log P and of weight, and, if asked, the two norms.
 
     The gradient is that of the weighted sum of vmap(log_prob), with the weights inside: applied after vmap(grad) they

@@ -7,13 +7,12 @@ Sign used everywhere: log likelihoods in nats, larger is better, maximised.
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-Params = chex.ArrayTree
+Params = Any  # a pytree of floating-point arrays
 
 
 class Batch(NamedTuple):

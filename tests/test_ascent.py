@@ -511,8 +511,6 @@ def test_a_diverged_run_says_so_keeps_the_best_and_ends_its_history():
     assert len(history.rows()) == end.epoch - 3 + 1  # the row of the last epoch is the last row
     last = history.rows()[-1]
     assert not all(map(math.isfinite, (last["log_likelihood"], last["hold_out_log_likelihood"])))
-    with pytest.raises(jaxnn.NonFiniteError, match=r"^ascend: params\.0\.kernel is finite; got .*nan"):
-        small.ascend(end, 5)
     again, more = small.ascend(end._replace(params=end.best.params), 5)  # a diverged run does not go on
     assert again.status == Status.DIVERGED and again.epoch == end.epoch and len(more.rows()) == 1
 

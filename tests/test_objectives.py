@@ -150,7 +150,7 @@ def test_a_gradient_wrong_in_any_one_entry_by_1e_9_would_be_caught(x64):
 # ------------------------------------------------------------------------------------------------------- sums and means
 
 
-@given(problem=problems())
+@given(problem=problems(which=(CASES[0], CASES[2], CASES[4], CASES[7])))
 def test_the_gradient_is_the_weighted_mean_of_one_gradient_an_example(x64, problem):
     case, params, batch = problem
     _, gradient = value_and_gradient(case.objective(0.0), params, batch)
@@ -365,7 +365,7 @@ def second_order(*args):
 
 
 @given(
-    problem=problems(which=(by_name["softmax"], by_name["tanh_mlp"], by_name["sigmoid_mlp"]), magnitude=3.0),
+    problem=problems(which=(by_name["softmax"], by_name["sigmoid_mlp"]), magnitude=3.0),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_forward_and_reverse_mode_agree_and_the_hessian_is_the_derivative_of_the_gradient(x64, problem, seed):
