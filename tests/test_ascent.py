@@ -440,10 +440,10 @@ def test_numbers_of_epochs_patience_and_min_delta_are_data_of_the_program():
     assert log.traced("advance") == 0
 
 
-def test_a_penalty_that_is_the_number_zero_is_left_out_of_the_program_and_an_array_is_not():
-    assert strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=0)).l2 is None
-    assert strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=jnp.asarray(0.0))).l2 == 0.0
-    assert strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=1)).l2.dtype == "float32"
+def test_a_penalty_of_any_kind_of_number_is_data_of_one_program():
+    for l2 in (0, 0.0, 1, np.float64(0.5), jnp.asarray(0.0)):
+        made = strong(LogLikelihood(small.MODEL, jaxnn.categorical, l2=l2)).l2
+        assert (made.dtype, made.weak_type, made) == ("float32", False, l2)
 
 
 # Memory.

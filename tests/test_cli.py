@@ -267,7 +267,13 @@ def test_a_run_that_diverges_says_so_once_and_exits_1(tmp_path):
 def test_an_interrupt_keeps_the_best_parameters_and_exits_130(tmp_path, monkeypatch):
     @contextlib.contextmanager
     def press_ctrl_c(self, max_epochs):
-        yield lambda progress: signal.raise_signal(signal.SIGINT) if progress.status == "running" else None
+        pressed = []
+
+        def press(progress):
+            if progress.status == "running" and progress.epoch > 5 and not pressed:
+                pressed.append(signal.raise_signal(signal.SIGINT))
+
+        yield press
 
     monkeypatch.setattr(_screen.Screen, "progress", press_ctrl_c)
     done = run(*XOR, "--epochs", "60", "--run-folder", tmp_path / "run")
