@@ -276,7 +276,7 @@ def test_an_interrupt_keeps_the_best_parameters_and_exits_130(tmp_path, monkeypa
         yield press
 
     monkeypatch.setattr(_screen.Screen, "progress", press_ctrl_c)
-    done = run(*XOR, "--epochs", "60", "--run-folder", tmp_path / "run")
+    done = run(*XOR, "--epochs", "20000", "--patience", "20000", "--run-folder", tmp_path / "run")
     assert done.code == 130 and done.err == "" and "interrupted in epoch" in done.out and "state=" not in done.out
     assert read_json(tmp_path / "run" / "metrics.json")["status"] == "interrupted"
     objective, params, parts = rebuild(tmp_path / "run")
