@@ -392,7 +392,7 @@ def test_a_hundred_fits_with_other_seeds_rates_and_penalties_are_one_trace():
         return jaxnn.categorical.log_prob(x @ params["kernel"] + params["bias"], y)
 
     def fit(i):
-        l2 = [jnp.asarray(0.02), jnp.asarray(0.0), np.float32(0.01), 0.001 * i][i % 4]
+        l2 = [jnp.asarray(0.02), 0, np.float32(0.01), 0.001 * i][i % 4]
         objective = jaxnn.from_function(log_prob, num_classes=3, l2=l2)
         params = {"kernel": jnp.full((3, 3), 0.01 * i), "bias": np.zeros(3, np.float32)}
         rate = [jnp.asarray(0.01), np.float32(0.1), np.array(0.01), 0.1, 1][i % 5]
@@ -610,3 +610,51 @@ def test_single_precision_parameters_stay_single_where_x64_is_on(x64):
     end, history = quick_jit(lambda s: small.ascend(s, 2))(state)
     assert kinds(end) == kinds(state) and history.log_likelihood.dtype == "float32"
     assert {leaf.dtype.name for leaf in jax.tree.leaves(end.opt_state)} == {"float32", "int32"}
+
+
+# What a review found: each of these was once wrong without a word.
+
+
+def test_the_mean_of_many_equal_terms_is_that_term():
+    objective = LogLikelihood(Mlp((1, 1)), jaxnn.bernoulli)
+    train = Batch(np.ones((300_000, 1), np.float32), np.ones(300_000, np.int32))
+    params = jax.tree.map(lambda leaf: leaf + 1.1, objective.model.init(0))
+    state = jaxnn.init_state(objective, optax.sgd, params, learning_rate=0.0)
+    _, history = jaxnn.ascend(objective, optax.sgd, state, train, MiniBatch(1), 1)
+    exact = objective.per_example(params, jnp.ones(1), 1)
+    np.testing.assert_allclose(history.log_likelihood, exact, rtol=5e-5)  # one plain float32 sum is off by 1e-3
+
+
+def test_a_column_of_labels_is_refused_not_broadcast(wrong_types):
+    column = Batch(TRAIN.x, np.asarray(TRAIN.y)[:, None], np.ones(20, np.float32))
+    with pytest.raises(jaxnn.ShapeError, match="one number an example; got shape"):
+        OBJECTIVE(PARAMS, column)
+
+
+def test_a_step_refuses_what_is_no_state_no_batch_or_of_another_optimizer():
+    state = jaxnn.init_state(OBJECTIVE, optax.sgd, PARAMS, learning_rate=0.1)
+    for wrong, text in (
+        (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, PARAMS, TRAIN), "state comes from init_state; got tuple"),
+        (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, TRAIN.x), "batch is a Batch or a Dataset"),
+        (lambda: jaxnn.ascent_step(OBJECTIVE, optax.adam, state, TRAIN), "state and optimizer belong together"),
+        (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, Batch(TRAIN.x, TRAIN.y[:5])), "one row an example"),
+        (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, Batch(TRAIN.x, TRAIN.y + 0.5)), "integer labels"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=text):
+            wrong()
+
+
+def test_steps_of_a_loop_leave_the_epoch_of_a_plan_whole():
+    state = jaxnn.init_state(OBJECTIVE, optax.sgd, PARAMS, learning_rate=0.0)
+    for _ in range(2):
+        state, _ = jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, Batch(TRAIN.x[:7], TRAIN.y[:7]))
+    _, history = jaxnn.ascend(OBJECTIVE, optax.sgd, state, TRAIN, MiniBatch(7), 2)
+    np.testing.assert_allclose(history.log_likelihood, history.log_likelihood[0], rtol=1e-5)  # rate 0: all the same
+
+
+def test_going_on_with_another_monitor_forgets_the_best_of_the_old_one():
+    fit = functools.partial(jaxnn.fit, OBJECTIVE, optax.sgd, PARAMS, TRAIN, TRAIN, patience=None, progress=False)
+    first = fit(max_epochs=3, monitor="accuracy", learning_rate=0.05)
+    second = fit(max_epochs=12, monitor="log_likelihood", state=first.state)
+    rows = second.history.hold_out_log_likelihood
+    assert second.best_epoch == second.history.epoch[np.argmax(rows)] and second.state.best.value == rows.max()
