@@ -90,8 +90,8 @@ class Mlp:
 
         Without hidden layers all zeros: the objective is concave, so any start will do, and zeros say nothing.
         Otherwise biases are 0 and kernels are normal with standard deviation `gain / sqrt(in)`; the gain belongs to
-        the activation the layer reads (`initial_gain`) and is 1 for the first, so gradients keep their size from layer
-        to layer.
+        the activation the layer reads (`initial_gain`) and is 1 for the first, so gradients keep their
+        size through layers of ReLU, tanh or identity (sigmoids shrink them, see there).
 
         Args:
           key: typed random key, or an int seed.
