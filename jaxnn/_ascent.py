@@ -5,6 +5,7 @@
 Batch, mini-batch and stochastic ascent differ only in which indices a step reads (`_plans`).
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +25,10 @@ from jaxnn._door import checked_batch, strong
 from jaxnn._objectives import without_absent
 from jaxnn._optimizer import Optimizer, as_optimizer
 from jaxnn._plans import MiniBatch
-from jaxnn._program import advance, empty_rows, make_limits, step
+from jaxnn._program import Run, advance, empty_rows, make_limits
 from jaxnn._state import History, State, StepInfo
-from jaxnn._types import Batch, Plan
+from jaxnn._step import step
+from jaxnn._types import Batch, Plan, one_example
 from jaxnn.data import Dataset
 
 AGGREGATES = ("mean", "sum")
@@ -128,69 +130,42 @@ def ascend(
       True
     """
     num_epochs = check_integer("ascend", "num_epochs", num_epochs, at_least=0, at_most=MOST_EPOCHS)
-    made, objective, train, hold_out = checked_run(
-        "ascend", objective, optimizer, state, train, plan, hold_out, patience, min_delta, monitor, aggregate
-    )
+    run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
+    run = checked_run("ascend", run, state, patience, min_delta)
     limits = make_limits(state, state.epoch + num_epochs, patience, min_delta)
-    rows = empty_rows(num_epochs, state)
-    state, rows = advance(
-        objective,
-        state,
-        rows,
-        train,
-        hold_out,
-        limits,
-        optimizer=made,
-        plan=plan,
-        monitor=monitor,
-        aggregate=aggregate,
-    )
+    state, rows = advance(run, state, empty_rows(num_epochs, state), limits)
     return state, _as_history(rows, num_epochs + 1)
 
 
-def checked_run(
-    who: str,
-    objective: Any,
-    optimizer: Any,
-    state: Any,
-    train: Any,
-    plan: Any,
-    hold_out: Any,
-    patience: Any,
-    min_delta: Any,
-    monitor: str,
-    aggregate: str,
-) -> tuple[Optimizer, Any, Batch, Batch | None]:
-    """Return optimiser, objective, training and hold-out data ready for the program; raise for what `ascend` and
-    `fit` refuse.
-    """
-    made = as_optimizer(who, optimizer)
+def checked_run(who: str, run: Run, state: Any, patience: Any, min_delta: Any) -> Run:
+    """Return a run as the program takes it; raise for what `ascend` and `fit` refuse."""
+    optimizer = as_optimizer(who, run.optimizer)
     check_state(who, state)
-    check_opt_state(who, made, state)
-    if not isinstance(plan, Plan) or isinstance(plan, type):
+    check_opt_state(who, optimizer, state)
+    if not isinstance(run.plan, Plan) or isinstance(run.plan, type):
         raise ConfigError(
-            f"{who}: plan says which examples a step reads; got plan={plan!r}; pass jaxnn.MiniBatch(32), FullBatch() "
-            "or Stochastic()"
+            f"{who}: plan says which examples a step reads; got plan={run.plan!r}; pass jaxnn.MiniBatch(32), "
+            "FullBatch() or Stochastic()"
         )
-    check_choice(who, "monitor", monitor, MONITORS)
-    check_choice(who, "aggregate", aggregate, AGGREGATES)
+    check_choice(who, "monitor", run.monitor, MONITORS)
+    check_choice(who, "aggregate", run.aggregate, AGGREGATES)
     check_number(who, "min_delta", min_delta)
     if patience is not None:
         check_integer(who, "patience", patience, at_least=1, at_most=2**31 - 1)
-        if hold_out is None:
+        if run.hold_out is None:
             raise ConfigError(
                 f"{who}: patience watches a hold-out; got patience={patience} and hold_out=None; "
                 "split one off with jaxnn.data.split, or leave patience out"
             )
-    batch = checked_batch(who, objective, state.params, train)
-    held = None if hold_out is None else checked_batch(f"{who} (hold-out)", objective, state.params, hold_out)
-    if monitor == "accuracy" and hold_out is not None:
-        one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch.x)
-        if objective.classes(state.params, one) is None:
+    batch = checked_batch(who, run.objective, state.params, run.train)
+    held = None
+    if run.hold_out is not None:
+        held = checked_batch(f"{who} (hold-out)", run.objective, state.params, run.hold_out)
+        if run.monitor == "accuracy" and run.objective.classes(state.params, one_example(batch.x)) is None:
             raise ConfigError(
                 f"{who}: accuracy needs classes; got monitor='accuracy' for an objective without; use 'log_likelihood'"
             )
-    return made, strong(objective), batch, held
+    return replace(run, objective=strong(run.objective), optimizer=optimizer, train=batch, hold_out=held)
 
 
 def check_state(who: str, state: Any) -> None:
@@ -203,7 +178,7 @@ def check_state(who: str, state: Any) -> None:
 
 def check_opt_state(who: str, optimizer: Optimizer, state: State) -> None:
     """Raise `ConfigError` unless the state is of this optimiser; only shapes are computed."""
-    want = jax.eval_shape(optimizer.init, state.params, state.learning_rate)
+    want = optimizer.state_shapes(state.params, state.learning_rate)
     if jax.tree.structure(state.opt_state) != jax.tree.structure(want):
         raise ConfigError(
             f"{who}: state and optimizer belong together; got optimizer={optimizer.name} for the state of another; "
@@ -217,8 +192,9 @@ def _ascent_step(
 ) -> tuple[State, StepInfo]:
     # Checked while tracing, so that a loop of steps does not pay for it.
     check_opt_state("ascent_step", optimizer, state)
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch.x)
-    if objective.classes(state.params, one) is not None and not jnp.issubdtype(batch.y.dtype, jnp.integer):
+    if objective.classes(state.params, one_example(batch.x)) is not None and not jnp.issubdtype(
+        batch.y.dtype, jnp.integer
+    ):
         raise DtypeError(
             f"ascent_step: y holds integer labels; got y.dtype={batch.y.dtype}; cast with y.astype('int32')"
         )

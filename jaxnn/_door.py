@@ -25,8 +25,12 @@ from jaxnn._checks import (
 )
 from jaxnn._models import Mlp, leaf_name
 from jaxnn._objectives import LogLikelihood, without_absent
-from jaxnn._types import Batch, Likelihood, Objective, Params, scalar
+from jaxnn._types import Batch, Likelihood, Objective, Params, one_example, scalar
 from jaxnn.data import Dataset
+
+# Only their shapes are asked for, many times: `jit` remembers them, `jax.eval_shape` would trace again, 2 ms a call.
+_initial_params = jax.jit(lambda model: model.init(0))
+_log_prob = jax.jit(lambda objective, params, x, y: objective.per_example(params, x, y))
 
 
 def strong(objective: Any) -> Any:
@@ -62,7 +66,7 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
             )
     model = getattr(objective, "model", None)
     if isinstance(model, Mlp):
-        check_same_tree(who, "parameters", params, jax.eval_shape(lambda: model.init(jax.random.key(0))))
+        check_same_tree(who, "parameters", params, _initial_params.eval_shape(model))
     if not is_traced(params):
         for path, leaf in flat:
             check_finite(who, f"params.{leaf_name(path)}", leaf)
@@ -70,12 +74,13 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
 
 
 def _check_numbers(who: str, objective: Any) -> None:
-    """Raise `ConfigError` where the likelihood or the penalty of an objective is none."""
+    """Raise `ConfigError` where the likelihood or the penalty of an objective is none, or it is no pytree."""
+
+    def holds_numbers(tree: Any) -> bool:
+        return all(np.isscalar(leaf) or hasattr(leaf, "dtype") for leaf in jax.tree.leaves(tree))
+
     if isinstance(objective, LogLikelihood):
-        leaves = jax.tree.leaves(objective.likelihood)
-        if not isinstance(objective.likelihood, Likelihood) or not all(
-            np.isscalar(a) or hasattr(a, "dtype") for a in leaves
-        ):
+        if not isinstance(objective.likelihood, Likelihood) or not holds_numbers(objective.likelihood):
             raise ConfigError(
                 f"{who}: a likelihood has classes, log_prob, predict and predict_proba, and is a pytree of numbers; "
                 f"got likelihood={objective.likelihood!r}; pass jaxnn.categorical, say, or register yours with "
@@ -83,6 +88,11 @@ def _check_numbers(who: str, objective: Any) -> None:
             )
     if hasattr(objective, "l2"):
         check_number(who, "l2", objective.l2)
+    if not holds_numbers(objective):
+        raise ConfigError(
+            f"{who}: an objective is a pytree of numbers; got objective={type(objective).__name__}; register your "
+            "class with jax.tree_util.register_dataclass"
+        )
 
 
 def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
@@ -108,7 +118,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     first_y = jax.tree.leaves(y)[0]
     check_leading_axis(who, x, first_y, weight)
 
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
+    one = one_example(x)
     num_classes = objective.classes(params, one)
     if not known_good:
         check_weight(who, weight)
@@ -161,9 +171,9 @@ def _check_values(who: str, x: Any, y: Any, num_classes: int | None) -> None:
 
 def _check_one_example(who: str, objective: Any, params: Params, one: Any, y: Any) -> None:
     """Raise unless log P of one example is a floating-point scalar; only shapes are computed."""
-    one_y = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), y)
+    one_y = one_example(y)
     try:
-        out = jax.eval_shape(objective.per_example, params, one, one_y)
+        out = _log_prob.eval_shape(objective, params, one, one_y)
     except (ShapeError, ConfigError, DtypeError, NonFiniteError):
         raise
     except Exception as error:  # a user's function may raise anything: say which call failed, and keep the cause

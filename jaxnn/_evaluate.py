@@ -17,11 +17,11 @@ from jaxtyping import Array, Float
 from jaxnn._checks import ShapeError, check_finite, check_integer, is_traced
 from jaxnn._door import as_inputs, checked_batch, checked_params, strong
 from jaxnn._objectives import weighted_log_likelihood, without_absent
-from jaxnn._types import Batch, Params, num_examples
+from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.data import Dataset
 
 CALIBRATION_BINS = 15
-CHUNK_SIZE = 4096
+CHUNK_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_siz
     leaves = jax.tree.leaves(x)
     if not leaves or any(leaf.ndim == 0 for leaf in leaves):
         raise ShapeError(f"{method}: x holds one row an example; got x={x!r}; pass [N, D], or x[None] for one example")
-    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
+    one = one_example(x)
     out = jax.eval_shape(getattr(objective, method), params, one)
     if not is_traced(x):
         for leaf in leaves:
@@ -273,4 +273,4 @@ def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_siz
 
 
 def _classes(objective: Any, params: Params, batch: Batch) -> int | None:
-    return objective.classes(params, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batch.x))
+    return objective.classes(params, one_example(batch.x))

@@ -19,7 +19,7 @@ from jaxnn._ascent import MOST_EPOCHS, checked_run
 from jaxnn._checks import check_integer
 from jaxnn._optimizer import as_optimizer, check_rate
 from jaxnn._plans import MiniBatch
-from jaxnn._program import FOREVER, advance, empty_rows, make_limits, monitored
+from jaxnn._program import FOREVER, Run, advance, empty_rows, make_limits, monitored
 from jaxnn._progress import Progress, print_line
 from jaxnn._state import History, State, Status, init_state
 from jaxnn._types import Params, Plan, num_examples, scalar
@@ -116,32 +116,20 @@ def fit(
         check_rate("fit", as_optimizer("fit", optimizer), learning_rate)
         state = state._replace(learning_rate=scalar(learning_rate, state.learning_rate.dtype))
     patience = None if hold_out is None else patience
-    made, objective, batch, held = checked_run(
-        "fit", objective, optimizer, state, train, plan, hold_out, patience, min_delta, monitor, aggregate
-    )
+    run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
+    run = checked_run("fit", run, state, patience, min_delta)
     draw = progress if callable(progress) else print_line if _wanted(progress) else None
 
     first_epoch = int(state.epoch)
-    fresh = int(state.best.epoch) < 0 or int(state.best.monitor) != monitored(monitor, held)
+    fresh = int(state.best.epoch) < 0 or int(state.best.monitor) != monitored(monitor, run.hold_out)
     limits = make_limits(state, max_epochs, patience, min_delta)
-    num_steps = plan.num_steps(num_examples(batch))
+    num_steps = plan.num_steps(num_examples(run.train))
     rows, seconds = empty_rows(max_epochs, state), [0.0]
     pace, steps = _Pace(), 0
     with _Interrupts() as interrupts:
         while True:
             limits = limits._replace(begin=scalar(fresh and steps == 0, bool), steps=scalar(pace.steps, jnp.int32))
-            state, rows = advance(
-                objective,
-                state,
-                rows,
-                batch,
-                held,
-                limits,
-                optimizer=made,
-                plan=plan,
-                monitor=monitor,
-                aggregate=aggregate,
-            )
+            state, rows = advance(run, state, rows, limits)
             epoch, step, status = map(int, jax.device_get((state.epoch, state.step, state.status)))
             now = time.perf_counter() - start
             taken = (epoch - first_epoch) * num_steps + step - steps
@@ -165,7 +153,7 @@ def fit(
         best_epoch=int(state.best.epoch),
         history=history,
         state=state,
-        message=_message(Status(status), state, patience, made.is_factory),
+        message=_message(Status(status), state, patience, run.optimizer.is_factory),
     )
     if result.status == Status.DIVERGED:
         warnings.warn(result.message, RuntimeWarning, stacklevel=2)

@@ -117,10 +117,14 @@ class Mlp:
                 f"Mlp.apply: one example has D={self.sizes[0]} features; got shape {a.shape}; "
                 "pass one row, and use jax.vmap for many"
             )
-        for (kernel, bias), g in zip(params[:-1], self.activations, strict=True):
-            a = g(a @ kernel + bias)
-        kernel, bias = params[-1]
-        return a @ kernel + bias
+        for layer, g in zip(params[:-1], self.activations, strict=True):
+            a = g(self._affine(layer, a))
+        return self._affine(params[-1], a)
+
+    @staticmethod
+    def _affine(layer: Dense, a: Float[Array, " in"]) -> Float[Array, " out"]:
+        """Return a W + b, the part of a layer that is learnt."""
+        return a @ layer.kernel + layer.bias
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))

@@ -64,6 +64,10 @@ def _wide(a: Any) -> Array:
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))
 
 
+# Only its shape is asked for, and `jit` remembers that, where `jax.eval_shape` would trace again.
+_outputs = jax.jit(lambda model, params, x: model.apply(params, x), static_argnums=0)
+
+
 @dataclass(frozen=True)
 class _Penalised:
     """What every objective shares: the mean over a batch and the L2 penalty on kernels."""
@@ -138,7 +142,7 @@ class LogLikelihood(_Penalised):
 
     def classes(self, params: Params, x: Any) -> int | None:
         """Return the number of classes, None for real targets; x is one example, or its shape and dtype."""
-        return self.likelihood.classes(jax.eval_shape(self.model.apply, params, x).shape[0])
+        return self.likelihood.classes(_outputs.eval_shape(self.model, params, x).shape[0])
 
     def predict(self, params: Params, x: Any) -> Array:
         """Return the most probable y of one example."""

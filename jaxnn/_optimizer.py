@@ -39,6 +39,14 @@ REFUSED = {
 }
 
 
+# What updates every number by itself, so that it cannot tell a kernel from its transpose. (`nadam` and `nadamw` are
+# partials of these.)
+ELEMENTWISE = frozenset({
+    optax.adabelief, optax.adadelta, optax.adagrad, optax.adam, optax.adamax, optax.adamaxw, optax.adamw, optax.adan,
+    optax.amsgrad, optax.lion, optax.optimistic_adam_v2, optax.optimistic_gradient_descent, optax.radam, optax.rmsprop,
+    optax.rprop, optax.sgd, optax.sign_sgd, optax.signum, optax.yogi,
+})  # fmt: skip
+
 LARGEST_RATE = 3.4e38  # beyond it float32 has only infinity
 
 
@@ -62,6 +70,13 @@ class Optimizer:
             return getattr(self.make.init, "__qualname__", "?").split(".")[0]
         return getattr(self.make, "__name__", repr(self.make))
 
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether it updates every number by itself, whatever the shape of the array it stands in."""
+        masks = [value for name, value in self.keywords if "mask" in name]  # another's may look at shapes
+        plain = not self.arguments and all(mask in (None, kernel_mask) for mask in masks)
+        return self.is_factory and self.make in ELEMENTWISE and plain
+
     def transformation(self, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
         """Return the optax transformation at this rate."""
         made = self.make
@@ -72,6 +87,10 @@ class Optimizer:
     def init(self, params: Params, learning_rate: Any) -> Any:
         """Return the optimiser's state for these parameters."""
         return _init(self, params, learning_rate)
+
+    def state_shapes(self, params: Params, learning_rate: Any) -> Any:
+        """Return the shapes of that state; remembered, not traced again."""
+        return _init.eval_shape(self, params, learning_rate)
 
     def update(
         self,
@@ -168,14 +187,8 @@ def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: A
     """Raise `ConfigError` unless one step on these parameters returns an update of their shapes; nothing is
     computed.
     """
-
-    def one_step(params, learning_rate):
-        opt_state = optimizer.init(params, learning_rate)
-        _refuse(who, opt_state)
-        return optimizer.update(params, opt_state, params, learning_rate, jnp.zeros(()), lambda p: jnp.zeros(()))
-
     try:
-        update, _ = jax.eval_shape(one_step, params, learning_rate)
+        update = _one_update.eval_shape(who, optimizer, params, learning_rate)
         shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (update, params)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"its update has shapes {shapes[0]} for parameters of shapes {shapes[1]}")
@@ -187,6 +200,13 @@ def check_works(who: str, optimizer: Optimizer, params: Params, learning_rate: A
             f"{who}: the optimizer takes one step on these parameters; got optimizer={optimizer.name}, which failed "
             f"with {type(error).__name__}: {reason}; the README lists those that work"
         ) from error
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))  # only its shape is asked for, and `jit` remembers that
+def _one_update(who: str, optimizer: Optimizer, params: Params, learning_rate: Any) -> Params:
+    opt_state = optimizer.init(params, learning_rate)
+    _refuse(who, opt_state)
+    return optimizer.update(params, opt_state, params, learning_rate, jnp.zeros(()), lambda p: jnp.zeros(()))[0]
 
 
 def _refuse(who: str, opt_state: Any) -> None:

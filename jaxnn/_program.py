@@ -1,10 +1,9 @@
-"""The compiled program of gradient ascent: one step, and epochs with hold-out and early stopping.
-
-    w <- w + update(∇ objective(w, batch))
+"""The compiled program of gradient ascent: epochs with hold-out and early stopping, on `step`.
 
 `ascend` runs it whole, `fit` in pieces bounded in steps; both get the same bits, for it is the same program.
 """
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,15 +13,44 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxnn._evaluate import CHUNK_SIZE, hold_out_scores, sum_over_chunks
+from jaxnn._layout import can_turn, turned, turned_objective
 from jaxnn._objectives import weighted_log_likelihood
-from jaxnn._optimizer import Optimizer
 from jaxnn._state import Best, History, State, Status
-from jaxnn._types import Batch, Params, Plan, num_examples, scalar
+from jaxnn._step import norm, step
+from jaxnn._types import Batch, num_examples, scalar
 
 FOREVER = 2**31 - 1  # more steps, epochs or misses than any run has
 # Steps are taken in blocks. Their indices are drawn at once: enough to cost nothing per step, few enough to need no
 # memory. Their log probabilities are summed apart: a float32 sum of a million equal terms is wrong by 1 %.
 _BLOCK_INDICES, _BLOCK_STEPS = 2**16, 2**13
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("objective", "train", "hold_out"),
+    meta_fields=("optimizer", "plan", "monitor", "aggregate"),
+)
+@dataclass(frozen=True)
+class Run:
+    """What stays the same from the first step of a run to the last.
+
+    Attributes:
+      objective: what is maximised.
+      optimizer: how; compiled in, as are `plan`, `monitor` and `aggregate`.
+      train: the examples to learn from.
+      hold_out: those that pick the best epoch, or None.
+      plan: which examples each step reads.
+      monitor: "log_likelihood" or "accuracy", of the hold-out.
+      aggregate: "mean" or "sum".
+    """
+
+    objective: Any
+    optimizer: Any
+    train: Any
+    hold_out: Any
+    plan: Any
+    monitor: str
+    aggregate: str
 
 
 class Limits(NamedTuple):
@@ -72,73 +100,26 @@ def empty_rows(num_epochs: int, state: State) -> Array:
     return jnp.asarray(empty)
 
 
-def step(
-    objective: Any,
-    optimizer: Optimizer,
-    aggregate: str,
-    state: State,
-    batch: Batch,
-    *,
-    may_be_empty: bool,
-    report: bool = False,
-) -> tuple[tuple[Params, Any], tuple[Array, Any], Any]:
-    """Return the next (params, opt_state), the batch's sums of log P and of weight, and, if asked, the two norms.
-
-    The gradient is that of the weighted sum of vmap(log_prob), with the weights inside: applied after vmap(grad) they
-    would make XLA hold one gradient an example (257 MiB against 4 for tied layers).
-    """
-
-    def value(params):
-        total, weight = weighted_log_likelihood(objective, params, batch)
-        # A batch without weight has nothing to say: any finite value will do here, the step is undone below.
-        mean = total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
-        scale = weight if aggregate == "sum" else 1
-        return scale * (mean - objective.penalty(params)), (total, weight)
-
-    (v, (total, weight)), gradient = jax.value_and_grad(value, has_aux=True)(state.params)
-    update, opt_state = optimizer.update(
-        gradient, state.opt_state, state.params, state.learning_rate, v, lambda p: value(p)[0]
-    )
-    params = jax.tree.map(jnp.add, state.params, update)
-    if may_be_empty:
-        moved = weight > 0
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(moved, new, old), (params, opt_state), (state.params, state.opt_state)
-        )
-    norms = None
-    if report:
-        size = _norm(state.params)
-        norms = _norm(gradient), jnp.where(size > 0, _norm(update) / size, jnp.nan)
-    return (params, opt_state), (total, weight), norms
-
-
-def _norm(tree: Params) -> Array:
-    """Return the Euclidean norm of all leaves together: a dot product a leaf, so no kernel to compile and no copy."""
-    leaves = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf, precision="highest") for leaf in leaves))
-
-
-@partial(jax.jit, static_argnames=("optimizer", "plan", "monitor", "aggregate"))
-def advance(
-    objective: Any,
-    state: State,
-    rows: Array,
-    train: Batch,
-    hold_out: Batch | None,
-    limits: Limits,
-    *,
-    optimizer: Optimizer,
-    plan: Plan,
-    monitor: str,
-    aggregate: str,
-) -> tuple[State, Array]:
+@jax.jit
+def advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State, Array]:
     """Run until the run is over or `limits.steps` are taken, from any state, mid-epoch too: the program of `ascend`
     and `fit`.
+    """
+    if not can_turn(run.objective, run.optimizer):
+        return _advance(run, state, rows, limits)
+    run = replace(run, objective=turned_objective(run.objective))
+    state, rows = _advance(run, turned(state, state.params), rows, limits)
+    return turned(state, state.params), rows
+
+
+def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State, Array]:
+    """Take the steps, in rounds.
 
     Each round of the outer loop takes the steps up to the end of the epoch, of the piece, or of the block, whichever
     comes first; row 0 is a round without steps. The last step of an epoch stands apart: only there are norms
     and the hold-out measured.
     """
+    objective, train, hold_out, plan = run.objective, run.train, run.hold_out, run.plan
     total_rows = num_examples(train)
     num_steps = plan.num_steps(total_rows)
     block = min(num_steps, _BLOCK_STEPS, max(1, _BLOCK_INDICES // plan.batch_size(total_rows)))
@@ -164,7 +145,7 @@ def advance(
     def take(state, batch, report=False):
         # Without sample weights every batch holds a whole example, the ragged last one too.
         (params, opt_state), (total, weight), norms = step(
-            objective, optimizer, aggregate, state, batch, may_be_empty=train.weight is not None, report=report
+            objective, run.optimizer, run.aggregate, state, batch, may_be_empty=train.weight is not None, report=report
         )
         state = state._replace(params=params, opt_state=opt_state, block=state.block + total)
         if not equal_weights:  # else it is known at the epoch's end: one sum fewer in every step
@@ -193,11 +174,11 @@ def advance(
     def measure(state, rows, begins, mean, finite, norms):
         """Score the hold-out, keep the best, decide whether to go on, and write the row of this epoch."""
         held, accuracy = (nan, nan) if hold_out is None else hold_out_scores(objective, state.params, hold_out)
-        finite &= jnp.isfinite(_norm(state.params))
+        finite &= jnp.isfinite(norm(state.params))
         if hold_out is None:
             value, better, gained = jnp.where(jnp.isfinite(mean), mean, state.best.value), finite, finite
         else:
-            value = accuracy if monitor == "accuracy" else held
+            value = accuracy if run.monitor == "accuracy" else held
             value = jnp.where(jnp.isnan(value), -jnp.inf, value)  # never an improvement
             better = finite & (value > state.best.value)
             gained = better & ~(value <= state.best.value + limits.min_delta)
@@ -236,13 +217,13 @@ def advance(
         return state, rows, left - n, jnp.asarray(False)
 
     nan, zero = jnp.full((), jnp.nan, rows.dtype), jnp.zeros_like(state.log_prob)
-    same = state.best.monitor == monitored(monitor, hold_out)  # else the best so far cannot be compared
+    same = state.best.monitor == monitored(run.monitor, hold_out)  # else the best so far cannot be compared
     state = state._replace(
         best=Best(
             state.best.params,
             jnp.where(same, state.best.value, -jnp.inf),
             jnp.where(same, state.best.epoch, -1),
-            jnp.full_like(state.best.monitor, monitored(monitor, hold_out)),
+            jnp.full_like(state.best.monitor, monitored(run.monitor, hold_out)),
         ),
         misses=jnp.where(same, state.misses, 0),
     )

@@ -35,6 +35,11 @@ def num_examples(batch: Batch) -> int:
     return jax.tree.leaves(batch.x)[0].shape[0]
 
 
+def one_example(x: Any) -> Any:
+    """Return the shape and dtype of one example of a batch."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
+
+
 def scalar(value: Any, dtype: Any) -> Array:
     """Return a number as an array of this dtype. A Python number goes by way of NumPy: nothing is compiled for it."""
     return jnp.asarray(value if isinstance(value, jax.Array) else np.asarray(value, dtype), dtype)

@@ -349,6 +349,11 @@ def with_weight(*first):
     return TRAIN._replace(weight=weight)
 
 
+class Unregistered(type(jaxnn.from_function(max))):
+    """An objective that JAX does not know as a pytree."""
+
+
+@jax.tree_util.register_static
 class Vector(type(jaxnn.from_function(max))):
     """An objective whose log P of one example is no scalar, and which does not say so in a type."""
 
@@ -431,6 +436,10 @@ ERRORS = {
     "large seed": ({"key": 2**32}, ConfigError, r"a seed lies in \[0, 2\*\*32\); got key=4294967296; "),
     "raw key": ({"key": np.zeros(2, np.uint32)}, ConfigError, r"key is an int seed or a typed key; got key=ndarray"),
     "many keys": ({"key": jax.random.split(jax.random.key(0))}, ShapeError, r"a single key; got key\.shape=\(2,\); "),
+    "an objective of an unregistered class": (
+        {"objective": Unregistered(max), "params": jnp.ones(3)}, ConfigError,
+        r"an objective is a pytree of numbers; got objective=Unregistered; register your class with jax\.tree_util",
+    ),
     "a vector log P": (
         {"objective": Vector(max), "params": jnp.ones(3)}, ShapeError,
         r"log P of one example is a floating-point scalar; got .*\(3,\).*; sum over anything but the batch",

@@ -38,7 +38,7 @@ def make_permutations():
     def run(seed, trials, width, num_examples):
         positions = jnp.minimum(jnp.arange(width), num_examples - 1)
         keys = jax.random.split(jax.random.key(seed), trials)
-        return jax.vmap(lambda key: shuffled(key, positions, num_examples))(keys)
+        return jax.vmap(lambda key: shuffled(key, 0, positions, num_examples))(keys)
 
     return jax.jit(run, static_argnums=(1, 2))
 
@@ -150,7 +150,9 @@ def statistics(num_examples):
 def test_every_shuffle_of_1_to_300_examples_is_a_permutation():
     sizes = jnp.arange(1, 301)
     shuffle = jax.jit(
-        jax.vmap(jax.vmap(lambda key, n: shuffled(key, jnp.minimum(jnp.arange(300), n - 1), n), (None, 0)), (0, None))
+        jax.vmap(
+            jax.vmap(lambda key, n: shuffled(key, 0, jnp.minimum(jnp.arange(300), n - 1), n), (None, 0)), (0, None)
+        )
     )
     for images in np.asarray(shuffle(jax.random.split(jax.random.key(0), 3), sizes)):
         for n in range(1, 301):
@@ -162,12 +164,12 @@ def test_large_shuffles_are_permutations_up_to_the_largest_int32():
     shuffle = jax.jit(shuffled)
     key = jax.random.key(1)
     for n in (width, 2**17, 65_537, 60_000):
-        images = np.asarray(shuffle(key, jnp.minimum(jnp.arange(width), n - 1), n))[:n]
+        images = np.asarray(shuffle(key, 0, jnp.minimum(jnp.arange(width), n - 1), n))[:n]
         np.testing.assert_array_equal(np.bincount(images, minlength=n), 1)
     n = 2**31 - 1
     positions = np.unique(np.random.default_rng(0).integers(0, n, width))
     padded = np.append(positions, np.full(width - len(positions), positions[0])).astype(np.int32)
-    images = np.asarray(shuffle(key, padded, n))[: len(positions)]
+    images = np.asarray(shuffle(key, 0, padded, n))[: len(positions)]
     assert len(np.unique(images)) == len(positions)
     assert 0 <= images.min() < n / 100
     assert n - n / 100 < images.max() < n
@@ -249,7 +251,7 @@ def test_too_few_rounds_are_caught_by_every_statistic(monkeypatch):
 def test_a_shuffle_needs_no_more_than_its_own_positions():
     key, n = jax.random.key(4), 1000
     some = np.array([[3, 999], [0, 3]])
-    whole, part = jax.jit(lambda: (shuffled(key, jnp.arange(n), n), shuffled(key, jnp.asarray(some), n)))()
+    whole, part = jax.jit(lambda: (shuffled(key, 3, jnp.arange(n), n), shuffled(key, 3, jnp.asarray(some), n)))()
     np.testing.assert_array_equal(part, np.asarray(whole)[some])
 
 
