@@ -16,7 +16,8 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def race(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, Any]]:
-    """Return seconds of every contender: warmed up once (compile time apart), then all in turn, `repeats` times.
+    """Return seconds of every contender: warmed up once (compile time apart), then all in turn, `repeats` times, every
+    second round in reverse.
 
     Each contender returns only when its work is done. `control` is a NumPy product that touches none of the libraries:
     where its spread is large, the machine was busy and the ratios mean less.
@@ -27,8 +28,8 @@ def race(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, di
     everyone = {**contenders, "control": lambda: a @ a @ a}
     first = {name: _seconds(run) for name, run in everyone.items()}
     seconds: dict[str, list[float]] = {name: [] for name in everyone}
-    for _ in range(repeats):
-        for name, run in everyone.items():
+    for i in range(repeats):
+        for name, run in list(everyone.items())[:: -1 if i % 2 else 1]:
             seconds[name].append(_seconds(run))
     return {
         name: {"first": first[name], "min": min(s), "median": statistics.median(s), "all": s}
@@ -43,13 +44,26 @@ def _seconds(run: Callable[[], Any]) -> float:
 
 
 def ratios(seconds: dict[str, dict[str, Any]], ours: str) -> dict[str, dict[str, float]]:
-    """Return our time over each peer's, of minima and of medians; below 1 is faster than the peer."""
+    """Return our time over each peer's; below 1 is faster than the peer.
+
+    "paired" is the median over rounds of the ratio within a round: on a machine whose speed wanders it is by far the
+    steadiest. "min" and "median" are the ratios of those times.
+    """
     mine = seconds[ours]
     return {
-        peer: {"min": mine["min"] / s["min"], "median": mine["median"] / s["median"]}
+        peer: {
+            "paired": statistics.median(a / b for a, b in zip(mine["all"], s["all"], strict=True)),
+            "min": mine["min"] / s["min"],
+            "median": mine["median"] / s["median"],
+        }
         for peer, s in seconds.items()
         if peer not in (ours, "control")
     }
+
+
+def describe(ratio: dict[str, float]) -> str:
+    """Return the three ratios as text."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in ratio.items())
 
 
 def save(name: str, result: dict[str, Any], packages: tuple[str, ...] = ()) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 
 import jaxnn
-from benchmarks._race import race, ratios, save
+from benchmarks._race import describe, race, ratios, save
 
-N, D, H, K, B, EPOCHS, RATE = 60_000, 784, 128, 10, 128, 2, 0.05
+N, D, H, K, B, EPOCHS, RATE = 60_000, 784, 128, 10, 128, 1, 0.05
 PLAN = jaxnn.MiniBatch(B)
 STEPS = PLAN.num_steps(N)
 KEY = jax.random.key(0)
@@ -199,7 +199,7 @@ def contend_torch(x, y, params, order):
 def main() -> None:
     """Check equal answers, race, and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=30)
     repeats = parser.parse_known_args()[0].repeats
     x, y = problem()
     params = jaxnn.Mlp((D, H, K), activation=jaxnn.relu).init(1)
@@ -221,11 +221,7 @@ def main() -> None:
     result = ratios(seconds, "jaxnn")
     for name, s in seconds.items():
         per_step = s["min"] / EPOCHS / STEPS * 1e6
-        ratio = (
-            f"   jaxnn / peer: min {result[name]['min']:.3f}, median {result[name]['median']:.3f}"
-            if name in result
-            else ""
-        )
+        ratio = f"   jaxnn / peer: {describe(result[name])}" if name in result else ""
         print(f"{name:<30}{per_step:9.1f} us a step{ratio}")
     setting = {"network": [D, H, K], "N": N, "B": B, "epochs": EPOCHS, "optimizer": "sgd", "dtype": "float32"}
     save(
