@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import subprocess
 import sys
 
 
@@ -15,8 +16,8 @@ def main() -> None:
         for name in names:
             print(f"{name:<18}{importlib.import_module(f'benchmarks.{name}').__doc__.splitlines()[0]}")
         sys.exit(f"benchmarks: no such benchmark: {', '.join(unknown)}" if unknown else 0)
-    for name in wanted:
-        importlib.import_module(f"benchmarks.{name}").main()
+    for name in wanted:  # each in a process of its own: some set XLA flags, and memory of one must not slow the next
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
 
 
 if __name__ == "__main__":

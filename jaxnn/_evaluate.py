@@ -4,7 +4,6 @@ Every figure is a ratio of weighted sums. Sums over chunks add up, so a data set
 and ragged last chunks are exact.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,12 +15,9 @@ from jaxtyping import Array, Float
 
 from jaxnn._checks import ShapeError, check_finite, check_integer, is_traced
 from jaxnn._door import as_inputs, checked_batch, checked_params, strong
-from jaxnn._objectives import weighted_log_likelihood, without_absent
+from jaxnn._scores import CHUNK_SIZE, evaluation_sums
 from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.data import Dataset
-
-CALIBRATION_BINS = 15
-CHUNK_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def evaluate(objective: Any, params: Params, data: Any, *, chunk_size: int = CHU
     """
     chunk_size = check_integer("evaluate", "chunk_size", chunk_size, at_least=1)
     batch = checked_batch("evaluate", objective, params, data)
-    sums = _evaluation_sums(strong(objective), params, _padded(batch, chunk_size), chunk_size)
+    sums = evaluation_sums(strong(objective), params, _padded(batch, chunk_size), chunk_size)
     host = jax.tree.map(lambda a: np.asarray(a, np.float64), sums)
     scalars = {k: float(host[k]) for k in ("weight", "log_prob", "correct", "squared")}
     return Evaluation(num_examples(batch), **scalars, confusion=host["confusion"], bins=host["bins"])
@@ -156,43 +152,6 @@ def predict_proba(objective: Any, params: Params, x: Any, *, chunk_size: int = C
     return _map_examples("predict_proba", objective, params, x, chunk_size)
 
 
-def hold_out_scores(objective: Any, params: Params, batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the mean log likelihood and the accuracy (NaN for real targets) of a batch; part of compiled programs."""
-    num_classes = _classes(objective, params, batch)
-
-    def sums(part):
-        total, weight = weighted_log_likelihood(objective, params, part)
-        if num_classes is None:
-            return total, jnp.asarray(jnp.nan, total.dtype), weight
-        hits = jax.vmap(objective.predict, (None, 0))(params, part.x) == part.y
-        return total, jnp.sum(hits if part.weight is None else hits * part.weight), weight
-
-    total, correct, weight = sum_over_chunks(sums, without_absent(batch), CHUNK_SIZE)
-    return total / weight, correct / weight
-
-
-def sum_over_chunks(sums: Callable[[Batch], Any], batch: Batch, chunk_size: int) -> Any:
-    """Return `sums(batch)`, read chunk by chunk: a pytree of sums over examples, weights respected.
-
-    All chunks have one shape: the last is moved back to fit, and the rows it shares with the one before get weight 0.
-    """
-    rows = num_examples(batch)
-    if rows <= chunk_size:
-        return sums(batch)
-    weight = jnp.ones(rows) if batch.weight is None else batch.weight
-
-    def chunk(i):
-        start = jnp.minimum(i * chunk_size, rows - chunk_size)
-        part = jax.tree.map(
-            lambda a: jax.lax.dynamic_slice_in_dim(a, start, chunk_size), Batch(batch.x, batch.y, weight)
-        )
-        new = start + jnp.arange(chunk_size) >= i * chunk_size
-        return sums(part._replace(weight=part.weight * new))
-
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(chunk, 0))
-    return jax.lax.fori_loop(0, -(-rows // chunk_size), lambda i, total: jax.tree.map(jnp.add, total, chunk(i)), zeros)
-
-
 def _padded(batch: Batch, chunk_size: int) -> Batch:
     """Return a small batch filled up to a power of two with rows of weight 0, so that few sizes are compiled."""
     rows = num_examples(batch)
@@ -210,43 +169,6 @@ def _padded(batch: Batch, chunk_size: int) -> Batch:
         jax.tree.map(fill, batch.y),
         np.concatenate([weight, np.zeros(extra, weight.dtype)]),
     )
-
-
-@partial(jax.jit, static_argnums=3)
-def _evaluation_sums(objective: Any, params: Params, batch: Batch, chunk_size: int) -> dict[str, Any]:
-    num_classes = _classes(objective, params, batch)
-
-    def sums(part):
-        total, weight = weighted_log_likelihood(objective, params, part)
-        w = jnp.ones(num_examples(part)) if part.weight is None else part.weight
-        if num_classes is None:
-            mean = jax.vmap(objective.predict, (None, 0))(params, part.x)
-            error = mean - jnp.reshape(part.y, mean.shape)  # [N, 1] - [N] would be [N, N]
-            squared = jnp.sum(w * jnp.sum(jnp.reshape(error**2, (len(w), -1)), 1))
-            nan = jnp.asarray(jnp.nan, total.dtype)
-            return {
-                "log_prob": total,
-                "weight": jnp.asarray(weight, total.dtype),
-                "squared": squared,
-                "correct": nan,
-            }
-        p = jax.vmap(objective.predict_proba, (None, 0))(params, part.x)
-        guess = jax.vmap(objective.predict, (None, 0))(params, part.x)
-        truth = jax.nn.one_hot(part.y, num_classes, dtype=p.dtype)
-        hits = guess == part.y
-        confidence = jnp.max(p, 1)
-        which = jnp.clip(jnp.ceil(confidence * CALIBRATION_BINS).astype(jnp.int32) - 1, 0, CALIBRATION_BINS - 1)
-        in_bin = jax.nn.one_hot(which, CALIBRATION_BINS, dtype=p.dtype) * w[:, None]
-        return {
-            "log_prob": total,
-            "weight": jnp.asarray(weight, total.dtype),
-            "correct": jnp.sum(w * hits),
-            "squared": jnp.sum(w * jnp.sum((p - truth) ** 2, 1)),
-            "confusion": (truth * w[:, None]).T @ jax.nn.one_hot(guess, num_classes, dtype=p.dtype),
-            "bins": in_bin.T @ jnp.stack([jnp.ones_like(confidence), confidence, hits.astype(p.dtype)], 1),
-        }
-
-    return {"confusion": None, "bins": None} | sum_over_chunks(sums, without_absent(batch), chunk_size)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -270,7 +192,3 @@ def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_siz
     if leaves[0].shape[0] == 0:
         return jnp.zeros((0, *out.shape), out.dtype)
     return _mapped(method, strong(objective), params, x, chunk_size)
-
-
-def _classes(objective: Any, params: Params, batch: Batch) -> int | None:
-    return objective.classes(params, one_example(batch.x))

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._evaluate import CHUNK_SIZE, hold_out_scores, sum_over_chunks
 from jaxnn._layout import can_turn, turned, turned_objective
 from jaxnn._objectives import weighted_log_likelihood
+from jaxnn._scores import CHUNK_SIZE, hold_out_scores, sum_over_chunks
 from jaxnn._state import Best, History, State, Status
 from jaxnn._step import norm, step
 from jaxnn._types import Batch, num_examples, scalar

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxnn._checks import ConfigError
-from jaxnn._evaluate import CALIBRATION_BINS, Evaluation, predict_proba
+from jaxnn._evaluate import Evaluation, predict_proba
+from jaxnn._scores import CALIBRATION_BINS
 from jaxnn._state import History
 from jaxnn._types import Params
 from jaxnn.data import Dataset

@@ -14,8 +14,8 @@ import jaxnn
 
 ROOT = pathlib.Path(jaxnn.__file__).parents[1]
 ROOMS = (
-    "_version _types _checks _activations _models _likelihoods _objectives _plans data _door _evaluate checkpoint "
-    "_optimizer _layout _state _step _program _ascent _progress _fit plotting cli __init__ __main__"
+    "_version _types _checks _activations _models _likelihoods _objectives _plans data _door _scores _evaluate "
+    "checkpoint _optimizer _layout _state _step _program _ascent _progress _fit plotting cli __init__ __main__"
 ).split()
 # Which rooms may import a package, and whether at the top of the file or only where it is used.
 GUESTS = {
