@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnn._checks import ConfigError
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -75,7 +77,13 @@ def initial_gain(activation: Callable) -> float:
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)  # an even number: symmetric, never at 0
     derivative = activation.derivative if isinstance(activation, Activation) else jax.vmap(jax.grad(activation))
-    with jax.ensure_compile_time_eval():
-        slope = np.asarray(jax.jit(derivative)(np.asarray(nodes, np.float32)), np.float64)
+    try:
+        with jax.ensure_compile_time_eval():
+            slope = np.asarray(jax.jit(derivative)(np.asarray(nodes, np.float32)), np.float64)
+    except Exception as error:  # a user's function may raise anything; it is asked for the first time here
+        raise ConfigError(
+            f"Mlp: an activation is an elementwise function with a derivative; got activation={activation!r}, which "
+            f"failed with {type(error).__name__} on one number; write it with jax.numpy, for arrays of any shape"
+        ) from error
     mean_square = float(np.sum(weights * slope**2) / math.sqrt(2 * math.pi))
     return 1 / math.sqrt(mean_square) if 0 < mean_square < math.inf else 1.0

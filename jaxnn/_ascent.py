@@ -15,13 +15,11 @@ from jaxtyping import Array
 
 from jaxnn._checks import (
     ConfigError,
-    DtypeError,
     check_choice,
     check_integer,
-    check_leading_axis,
     check_number,
 )
-from jaxnn._door import checked_batch, strong
+from jaxnn._door import batch_arrays, check_objective, check_one_example, checked_batch, strong
 from jaxnn._objectives import without_absent
 from jaxnn._optimizer import Optimizer, as_optimizer
 from jaxnn._plans import MiniBatch
@@ -29,7 +27,6 @@ from jaxnn._program import Run, advance, empty_rows, make_limits
 from jaxnn._state import History, State, StepInfo
 from jaxnn._step import step
 from jaxnn._types import Batch, Plan, one_example
-from jaxnn.data import Dataset
 
 AGGREGATES = ("mean", "sum")
 MONITORS = ("log_likelihood", "accuracy")
@@ -72,12 +69,9 @@ def ascent_step(
     check_choice(who, "aggregate", aggregate, AGGREGATES)
     made = as_optimizer(who, optimizer)
     check_state(who, state)
-    batch = batch.batch if isinstance(batch, Dataset) else batch
-    if not isinstance(batch, Batch):
-        raise ConfigError(f"{who}: batch is a Batch or a Dataset; got {type(batch).__name__}; pass jaxnn.Batch(x, y)")
-    x, y, weight = jax.tree.map(jnp.asarray, batch)
-    check_leading_axis(who, x, jax.tree.leaves(y)[0], weight)
-    return _ascent_step(strong(objective), state, Batch(x, y, weight), optimizer=made, aggregate=aggregate)
+    check_objective(who, objective)
+    batch = batch_arrays(who, objective, state.params, batch)
+    return _ascent_step(strong(objective), state, batch, optimizer=made, aggregate=aggregate)
 
 
 def ascend(
@@ -192,12 +186,7 @@ def _ascent_step(
 ) -> tuple[State, StepInfo]:
     # Checked while tracing, so that a loop of steps does not pay for it.
     check_opt_state("ascent_step", optimizer, state)
-    if objective.classes(state.params, one_example(batch.x)) is not None and not jnp.issubdtype(
-        batch.y.dtype, jnp.integer
-    ):
-        raise DtypeError(
-            f"ascent_step: y holds integer labels; got y.dtype={batch.y.dtype}; cast with y.astype('int32')"
-        )
+    check_one_example("ascent_step", objective, state.params, batch)
     batch = without_absent(batch)
     (params, opt_state), (total, weight), norms = step(
         objective, optimizer, aggregate, state, batch, may_be_empty=batch.weight is not None, report=True

@@ -86,11 +86,22 @@ def check_number(who: str, name: str, value: Any, *, at_least: float = 0.0, at_m
         )
 
 
+def check_positive(who: str, name: str, value: Any) -> None:
+    """Raise `ConfigError` unless value is a finite number > 0; a traced value passes."""
+    try:
+        check_number(who, name, value)
+        positive = is_traced(value) or float(value) > 0
+    except ConfigError:
+        positive = False
+    if not positive:
+        raise ConfigError(f"{who}: {name} is a finite number > 0; got {name}={value!r}; pass such a number")
+
+
 def check_key(who: str, key: Any) -> jax.Array:
     """Return a typed random key from a typed key or an int seed in [0, 2³²)."""
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         if not 0 <= key < 2**32:
-            raise ConfigError(f"{who}: a seed lies in [0, 2**32); got key={key}; larger seeds would wrap silently")
+            raise ConfigError(f"{who}: a seed lies in [0, 2**32); got key={key}; pass one of these: others would wrap")
         return jax.random.key(int(key))
     if not isinstance(key, jax.Array) or not jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ConfigError(
@@ -102,8 +113,8 @@ def check_key(who: str, key: Any) -> jax.Array:
 
 
 def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
-    """Return N; raise `ShapeError` unless every array has the same, non-zero number of rows."""
-    leaves = jax.tree.leaves(x)
+    """Return N; raise `ShapeError` unless every array of x and y has the same, non-zero number of rows."""
+    leaves, targets = jax.tree.leaves(x), [np.asarray(y)] if isinstance(y, list) else jax.tree.leaves(y)
     if not leaves or any(np.ndim(leaf) == 0 for leaf in leaves):
         raise ShapeError(
             f"{who}: x holds one row an example; got x={_brief(x)}; pass an array of shape [N, D], or [1, D] for one "
@@ -113,11 +124,14 @@ def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
     if any(leaf.shape[0] != rows for leaf in leaves):
         shapes = ", ".join(str(leaf.shape) for leaf in leaves)
         raise ShapeError(f"{who}: all arrays of x have the same number of rows; got shapes {shapes}; align them")
-    if np.ndim(y) == 0 or np.shape(y)[0] != rows:
-        raise ShapeError(
-            f"{who}: x and y have one row an example; got x.shape={leaves[0].shape}, y.shape={np.shape(y)}; "
-            "make the first axes equal"
-        )
+    if not targets:
+        raise ShapeError(f"{who}: y holds one label or target an example; got y={y!r}; pass an array of shape [N]")
+    for target in targets:
+        if np.ndim(target) == 0 or np.shape(target)[0] != rows:
+            raise ShapeError(
+                f"{who}: x and y have one row an example; got x.shape={leaves[0].shape}, y.shape={np.shape(target)}; "
+                "make the first axes equal"
+            )
     if weight is not None and np.shape(weight) != (rows,):
         raise ShapeError(
             f"{who}: weight is one number an example; got weight.shape={np.shape(weight)}, N={rows}; pass shape "
@@ -140,10 +154,16 @@ def check_weight(who: str, weight: Any) -> None:
     if bad.size:
         raise ConfigError(f"{who}: weights are not negative; got weight[{bad[0]}]={w[bad[0]]}; use 0 for an absent row")
     if not w.any():
-        raise ConfigError(f"{who}: some weight is positive; got all {w.size} weights 0; nothing would be learned")
+        raise ConfigError(f"{who}: some weight is positive; got all {w.size} weights 0; give some row a weight")
 
 
-def check_finite(who: str, name: str, value: Any, absent: np.ndarray | None = None) -> None:
+def check_finite(
+    who: str,
+    name: str,
+    value: Any,
+    absent: np.ndarray | None = None,
+    advice: str = "drop the row or fill the value first",
+) -> None:
     """Raise `NonFiniteError` with the place of the first NaN or infinity; rows marked absent may hold anything."""
     a = np.asarray(value)
     with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is what is looked for, not worth a warning
@@ -155,9 +175,7 @@ def check_finite(who: str, name: str, value: Any, absent: np.ndarray | None = No
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         index = ", ".join(map(str, where))
-        raise NonFiniteError(
-            f"{who}: {name} is finite; got {name}[{index}]={a[where]}; drop the row or fill the value first"
-        )
+        raise NonFiniteError(f"{who}: {name} is finite; got {name}[{index}]={a[where]}; {advice}")
 
 
 def as_numbers(who: str, name: str, value: Any) -> np.ndarray:

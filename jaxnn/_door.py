@@ -4,6 +4,8 @@ Behind the door nothing can raise, so what passes is right: shapes and labels fi
 are strong (a Python float and an array would otherwise compile two programs).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -19,17 +21,19 @@ from jaxnn._checks import (
     check_labels,
     check_leading_axis,
     check_number,
+    check_positive,
     check_same_tree,
     check_weight,
     is_traced,
 )
+from jaxnn._likelihoods import Gaussian
 from jaxnn._models import Mlp, leaf_name
 from jaxnn._objectives import LogLikelihood, without_absent
 from jaxnn._types import Batch, Likelihood, Objective, Params, one_example, scalar
 from jaxnn.data import Dataset
 
 # Only their shapes are asked for, many times: `jit` remembers them, `jax.eval_shape` would trace again, 2 ms a call.
-_initial_params = jax.jit(lambda model: model.init(0))
+_initial_params = jax.jit(lambda model: model.init(0), static_argnums=0)
 _log_prob = jax.jit(lambda objective, params, x, y: objective.per_example(params, x, y))
 
 
@@ -43,15 +47,20 @@ def param_dtype(params: Params) -> jnp.dtype:
     return jnp.result_type(*jax.tree.leaves(params))
 
 
-def checked_params(who: str, objective: Any, params: Params) -> Params:
-    """Return the parameters as arrays; raise where they are no floating-point pytree that fits the model, or not
-    finite.
-    """
+def check_objective(who: str, objective: Any) -> None:
+    """Raise `ConfigError` unless this is an objective."""
     if not isinstance(objective, Objective):
         raise ConfigError(
             f"{who}: objective is a log likelihood; got objective={type(objective).__name__}; "
             "pass jaxnn.LogLikelihood(model, likelihood) or jaxnn.from_function(log_prob)"
         )
+
+
+def checked_params(who: str, objective: Any, params: Params) -> Params:
+    """Return the parameters as arrays; raise where they are no floating-point pytree that fits the model, or not
+    finite.
+    """
+    check_objective(who, objective)
     _check_numbers(who, objective)
     flat = jax.tree_util.tree_flatten_with_path(params)[0]
     if not flat:
@@ -69,7 +78,7 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
         check_same_tree(who, "parameters", params, _initial_params.eval_shape(model))
     if not is_traced(params):
         for path, leaf in flat:
-            check_finite(who, f"params.{leaf_name(path)}", leaf)
+            check_finite(who, f"params.{leaf_name(path)}", leaf, advice="start from finite parameters")
     return jax.tree.map(jnp.asarray, params)
 
 
@@ -86,6 +95,8 @@ def _check_numbers(who: str, objective: Any) -> None:
                 f"got likelihood={objective.likelihood!r}; pass jaxnn.categorical, say, or register yours with "
                 "jax.tree_util.register_dataclass"
             )
+        if isinstance(objective.likelihood, Gaussian):
+            check_positive(who, "scale", objective.likelihood.scale)
     if hasattr(objective, "l2"):
         check_number(who, "l2", objective.l2)
     if not holds_numbers(objective):
@@ -103,23 +114,9 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     """
     params = checked_params(who, objective, params)
     known_good = isinstance(data, Dataset)
-    batch = data.batch if known_good else data
-    if not isinstance(batch, Batch):
-        raise ConfigError(
-            f"{who}: data is a Dataset or a Batch; got {type(data).__name__}; pass jaxnn.data.dataset(x, y, "
-            "num_classes=K) "
-            "or jaxnn.Batch(x, y)"
-        )
-    dtype = param_dtype(params)
-    x = as_inputs(who, objective, params, batch.x)
-    y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), batch.y)
-    wide = jnp.promote_types(dtype, jnp.float32)  # a weight of 257 is 256 in bfloat16
-    weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, wide, cast_integers=True)
-    first_y = jax.tree.leaves(y)[0]
-    check_leading_axis(who, x, first_y, weight)
-
-    one = one_example(x)
-    num_classes = objective.classes(params, one)
+    x, y, weight = batch_arrays(who, objective, params, data)
+    with _in_the_name_of(who):
+        num_classes = objective.classes(params, one_example(x))
     if not known_good:
         check_weight(who, weight)
     if weight is not None and (is_traced(weight) or not np.asarray(weight).all()):
@@ -131,9 +128,26 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
             f"{who}: the model tells apart all classes of the data; got {num_classes} classes for data with "
             f"{data.schema.num_classes}; give the model {data.schema.num_classes} outputs"
         )
-    if num_classes is not None and not jnp.issubdtype(first_y.dtype, jnp.integer):
-        raise DtypeError(f"{who}: y holds integer labels; got y.dtype={first_y.dtype}; cast with y.astype('int32')")
-    _check_one_example(who, objective, params, one, y)
+    check_one_example(who, objective, params, Batch(x, y))
+    return Batch(x, y, weight)
+
+
+def batch_arrays(who: str, objective: Any, params: Params, data: Any) -> Batch:
+    """Return a `Dataset` or `Batch` as arrays in the dtype of the parameters; raise where they are no numbers, or have
+    not one row an example. Values are not looked at.
+    """
+    batch = data.batch if isinstance(data, Dataset) else data
+    if not isinstance(batch, Batch):
+        raise ConfigError(
+            f"{who}: data is a Dataset or a Batch; got {type(data).__name__}; pass jaxnn.data.dataset(x, y, "
+            "num_classes=K) or jaxnn.Batch(x, y)"
+        )
+    dtype = param_dtype(params)
+    x = as_inputs(who, objective, params, batch.x)
+    y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), batch.y)
+    wide = jnp.promote_types(dtype, jnp.float32)  # a weight of 257 is 256 in bfloat16
+    weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, wide, cast_integers=True)
+    check_leading_axis(who, x, y, weight)
     return Batch(x, y, weight)
 
 
@@ -142,8 +156,15 @@ def as_inputs(who: str, objective: Any, params: Params, x: Any) -> Any:
 
     Integers are cast for an `Mlp` and left alone for any other model: they may be tokens.
     """
-    cast_integers = isinstance(getattr(objective, "model", None), Mlp)
-    return jax.tree.map(lambda a: _numeric(who, "x", a, param_dtype(params), cast_integers=cast_integers), x)
+    model = getattr(objective, "model", None)
+    is_mlp = isinstance(model, Mlp)
+    x = jax.tree.map(lambda a: _numeric(who, "x", a, param_dtype(params), cast_integers=is_mlp), x)
+    if is_mlp and model.features is None and (shape := getattr(x, "shape", ())) and shape[1:] != model.sizes[:1]:
+        raise ShapeError(
+            f"{who}: the model reads D={model.sizes[0]} features; got x.shape={shape}; pass x of shape "
+            f"[N, {model.sizes[0]}], or build the model for the features there are"
+        )
+    return x
 
 
 def _numeric(who: str, name: str, value: Any, dtype: Any, *, cast_integers: bool) -> jax.Array:
@@ -169,11 +190,26 @@ def _check_values(who: str, x: Any, y: Any, num_classes: int | None) -> None:
             check_labels(who, leaf, num_classes)
 
 
-def _check_one_example(who: str, objective: Any, params: Params, one: Any, y: Any) -> None:
-    """Raise unless log P of one example is a floating-point scalar; only shapes are computed."""
-    one_y = one_example(y)
+@contextmanager
+def _in_the_name_of(who: str) -> Iterator[None]:
+    """Let an error of a room further in begin with the verb that the user called."""
     try:
-        out = _log_prob.eval_shape(objective, params, one, one_y)
+        yield
+    except (ShapeError, ConfigError, DtypeError, NonFiniteError) as error:
+        raise type(error)(f"{who}: {str(error).partition(': ')[2]}") from error
+
+
+def check_one_example(who: str, objective: Any, params: Params, batch: Batch) -> None:
+    """Raise unless log P of one example is a floating-point scalar, and labels of classes are integers. Only shapes are
+    computed.
+    """
+    one, one_y = one_example(batch.x), one_example(batch.y)
+    dtype = jax.tree.leaves(one_y)[0].dtype
+    if objective.classes(params, one) is not None and not jnp.issubdtype(dtype, jnp.integer):
+        raise DtypeError(f"{who}: y holds integer labels; got y.dtype={dtype}; cast with y.astype('int32')")
+    try:
+        with _in_the_name_of(who):
+            out = _log_prob.eval_shape(objective, params, one, one_y)
     except (ShapeError, ConfigError, DtypeError, NonFiniteError):
         raise
     except Exception as error:  # a user's function may raise anything: say which call failed, and keep the cause

@@ -74,7 +74,7 @@ def fit(
     Args:
       objective: `LogLikelihood(model, likelihood)` or `from_function(log_prob)`.
       optimizer: an optax transformation, as `optax.adam(1e-3)`; or a factory, as `optax.adam`, with `learning_rate`.
-      params: initial parameters; ignored where a state is given.
+      params: initial parameters; where a state is given, it has its own and these (and `key`) are not looked at.
       train: `Dataset` or `Batch` to learn from.
       hold_out: `Dataset` or `Batch` that picks the best epoch and stops the run. None: the last finite epoch counts as
         best.
@@ -86,7 +86,8 @@ def fit(
       key: typed key or int seed of the data order.
       learning_rate: finite, >= 0, with a factory only. With a state: the rate from here on.
       aggregate: "mean" or "sum", see `ascent_step`.
-      state: of an earlier result, to go on from.
+      state: of an earlier result, to go on from. One that ran out of epochs or of patience takes no step before it is
+        given more.
       progress: True draws a line on standard error, False is silent, None draws on a terminal only; or a function of
         `Progress`.
 
@@ -153,7 +154,7 @@ def fit(
         best_epoch=int(state.best.epoch),
         history=history,
         state=state,
-        message=_message(Status(status), state, patience, run.optimizer.is_factory),
+        message=_message(Status(status), state, patience, run.optimizer.is_factory, steps),
     )
     if result.status == Status.DIVERGED:
         warnings.warn(result.message, RuntimeWarning, stacklevel=2)
@@ -210,8 +211,11 @@ def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
     return History(epoch.astype(np.int32), *columns, seconds=host)
 
 
-def _message(status: Status, state: State, patience: int | None, has_rate: bool) -> str:
+def _message(status: Status, state: State, patience: int | None, has_rate: bool, steps: int) -> str:
     epoch, best = int(state.epoch), int(state.best.epoch)
+    if steps == 0 < epoch and status in (Status.STOPPED_EARLY, Status.MAX_EPOCHS):
+        had, more = ("stopped early", "patience") if status == Status.STOPPED_EARLY else ("run all", "max_epochs")
+        return f"took no step: the state had {had} after epoch {epoch}; returned epoch {best}; raise {more} to go on"
     rate = float(state.learning_rate)
     hint = f"learning_rate={rate / 10:.3g}" if has_rate else "a tenth of the learning rate"
     nothing = f"; nothing beat the initial parameters: try {hint}" if best == 0 < epoch and rate != 0 else ""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxnn._checks import ConfigError, check_number
+from jaxnn._checks import ConfigError, ShapeError, check_positive
 
 
 @jax.tree_util.register_dataclass
@@ -83,7 +83,13 @@ class Categorical:
 
     def log_prob(self, outputs: Float[Array, " K"], y: Any) -> Float[Array, ""]:
         """Return log P(y | z), in nats; NaN unless y is in [0, K)."""
-        return _log_softmax_at(outputs, y)
+        if jnp.ndim(y) != 0:
+            raise ShapeError(
+                f"Categorical: y is one number an example, its class; got shape {jnp.shape(y)} for one; pass y of "
+                "shape [N] for classes"
+            )
+        wide = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))  # a float16 sum of many classes overflows
+        return _log_softmax_at(wide, y).astype(outputs.dtype)
 
     def predict(self, outputs: Float[Array, " K"]) -> Int[Array, ""]:
         """Return the most probable class, the first on ties."""
@@ -120,9 +126,7 @@ class Gaussian:
     def __post_init__(self):
         # Runs again whenever JAX rebuilds the value, with a tracer in the leaf: check it only if a number.
         if isinstance(self.scale, bool | int | float | str | np.number):
-            check_number("Gaussian", "scale", self.scale)
-            if self.scale == 0:
-                raise ConfigError("Gaussian: scale is positive; got scale=0; a density of no width has no logarithm")
+            check_positive("Gaussian", "scale", self.scale)
 
     def classes(self, num_outputs: int) -> None:
         """Return None: targets are numbers, not classes."""
@@ -130,6 +134,11 @@ class Gaussian:
 
     def log_prob(self, outputs: Float[Array, " K"], y: Any) -> Float[Array, ""]:
         """Return log p(y | μ), in nats; y is `dtype[K]`, or `dtype[]` where K = 1."""
+        if jnp.size(y) != outputs.size:
+            raise ShapeError(
+                f"Gaussian: y has one target an output; got shape {jnp.shape(y)} for an example with "
+                f"{outputs.size} outputs; pass y of shape [N, {outputs.size}]"
+            )
         residual = (jnp.reshape(y, outputs.shape) - outputs) / self.scale
         return jnp.sum(-0.5 * residual**2 - jnp.log(self.scale) - 0.5 * math.log(2 * math.pi))
 
@@ -162,8 +171,10 @@ def _log_sigmoid(z: Float[Array, ""]) -> Float[Array, ""]:
 @_log_sigmoid.defjvp
 def _(primals, tangents):
     (z,), (dz,) = primals, tangents
-    top = jax.lax.stop_gradient(jnp.maximum(z, 0))
-    e, e_other = jnp.exp(z - top), jnp.exp(-top)
+    most = jnp.finfo(z.dtype).max / 2
+    finite = jnp.clip(z, -most, most)  # inf - inf is NaN
+    top = jax.lax.stop_gradient(jnp.maximum(finite, 0))
+    e, e_other = jnp.exp(finite - top), jnp.exp(-top)
     return _log_sigmoid(z), e_other * (1 / (e + e_other)) * dz
 
 

@@ -100,8 +100,12 @@ class Mlp:
         Returns:
           One `Dense(kernel [in, out], bias [out])` a layer.
         """
-        dtype = jnp.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
-        if not jnp.issubdtype(dtype, jnp.floating):
+        try:
+            dtype = jnp.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
+            is_float = jnp.issubdtype(dtype, jnp.floating)
+        except TypeError:  # no dtype at all
+            is_float = False
+        if not is_float:
             raise DtypeError(f"Mlp.init: parameters are floating point; got dtype={dtype}; pass 'float32', say")
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         gains = (1.0, *map(initial_gain, self.activations))

@@ -142,7 +142,13 @@ class LogLikelihood(_Penalised):
 
     def classes(self, params: Params, x: Any) -> int | None:
         """Return the number of classes, None for real targets; x is one example, or its shape and dtype."""
-        return self.likelihood.classes(_outputs.eval_shape(self.model, params, x).shape[0])
+        shape = _outputs.eval_shape(self.model, params, x).shape
+        if len(shape) != 1:
+            raise ShapeError(
+                f"LogLikelihood: a model returns the outputs [K] of one example; got shape {shape} from "
+                f"{type(self.model).__name__}; add an axis with [None], or use jaxnn.from_function"
+            )
+        return self.likelihood.classes(shape[0])
 
     def predict(self, params: Params, x: Any) -> Array:
         """Return the most probable y of one example."""

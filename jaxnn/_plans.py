@@ -145,7 +145,7 @@ def _words(key: PRNGKeyArray, epoch: Int[Array, ""] | int, shape: tuple[int, ...
     `fold_in` and `bits` of `jax.random` would do, but take 0.3 s to compile, a tenth of a first small fit.
     """
     words = _hash(jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape))
-    for secret in (*jax.random.key_data(key), jnp.asarray(epoch, jnp.uint32)):
+    for secret in (*jax.random.key_data(key), jnp.asarray(epoch, jnp.int32).astype(jnp.uint32)):
         words = _hash(words ^ secret)
     return words
 

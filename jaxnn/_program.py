@@ -132,10 +132,10 @@ def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State
         indices, weights = jax.vmap(plan.indices, (None, None, 0, None))(state.key, state.epoch, steps, total_rows)
 
         def batch(j):
-            if indices is None:
-                return train
-            i = indices[j]
-            x, y, weight = jax.tree.map(lambda a: a.at[i].get(mode="promise_in_bounds"), train)
+            x, y, weight = train
+            if indices is not None:
+                i = indices[j]
+                x, y, weight = jax.tree.map(lambda a: a.at[i].get(mode="promise_in_bounds"), train)
             if weights is not None:
                 weight = weights[j] if weight is None else weight * weights[j]
             return Batch(x, y, weight)

@@ -74,7 +74,7 @@ def with_entry(shape, where, value):
 WHOLE = "size is a whole number >= 1; got size={}; pass an int, 1 or more"
 REAL = "l2 is a finite number >= 0; got l2={}; pass such a number"
 KEY = "key is an int seed or a typed key; got key={}; pass 0, or jax.random.key(0)"
-SEED = "a seed lies in [0, 2**32); got key={}; larger seeds would wrap silently"
+SEED = "a seed lies in [0, 2**32); got key={}; pass one of these: others would wrap"
 NUMBERS = "x holds integers or floats; got x={}; encode it as numbers first, e.g. with .astype('float32')"
 ROW = "x holds one row an example; got x={}; pass an array of shape [N, D], or [1, D] for one example"
 PAIR = "x and y have one row an example; got x.shape={}, y.shape={}; make the first axes equal"
@@ -148,7 +148,16 @@ FAULTS = [
     Fault(
         "labels as a list of other length", check_leading_axis, (X, [0, 1]), ShapeError, PAIR.format("(3, 2)", "(2,)")
     ),
-    Fault("labels forgotten", check_leading_axis, (X, None), ShapeError, PAIR.format("(3, 2)", "()")),
+    Fault(
+        "labels forgotten",
+        check_leading_axis,
+        (X, None),
+        ShapeError,
+        "y holds one label or target an example; got y=None; pass an array of shape [N]",
+    ),
+    Fault(
+        "second target of other length", check_leading_axis, (X, (Y, Y[:2])), ShapeError, PAIR.format("(3, 2)", "(2,)")
+    ),
     Fault(
         "parts of x out of step",
         check_leading_axis,
@@ -189,7 +198,7 @@ FAULTS = [
         check_weight,
         (np.zeros(3),),
         ConfigError,
-        "some weight is positive; got all 3 weights 0; nothing would be learned",
+        "some weight is positive; got all 3 weights 0; give some row a weight",
     ),
     Fault(
         "a NaN among the features",

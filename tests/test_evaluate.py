@@ -225,8 +225,12 @@ def test_of_a_function_the_classes_are_asked_for_one_by_one():
     "call, kind, text",
     [
         (lambda p: predict(MULTI, p, X[0, 0]), ShapeError, r"^predict: x holds one row an example; got "),
-        (lambda p: predict(MULTI, p, X[0]), ShapeError, r"^Mlp\.apply: one example has D=3 features; got shape \(\); "),
-        (lambda p: predict(MULTI, p, X[:, :2]), ShapeError, r"one example has D=3 features; got shape \(2,\); "),
+        (
+            lambda p: predict(MULTI, p, X[0]),
+            ShapeError,
+            r"^predict: the model reads D=3 features; got x\.shape=\(3,\); ",
+        ),
+        (lambda p: predict(MULTI, p, X[:, :2]), ShapeError, r"the model reads D=3 features; got x\.shape=\(\d+, 2\); "),
         (
             lambda p: predict(MULTI, p, X, chunk_size=0),
             ConfigError,

@@ -349,6 +349,13 @@ def with_weight(*first):
     return TRAIN._replace(weight=weight)
 
 
+class OneNumber:
+    """A model whose output has no axis."""
+
+    def apply(self, params, x):
+        return x @ params
+
+
 class Unregistered(type(jaxnn.from_function(max))):
     """An objective that JAX does not know as a pytree."""
 
@@ -377,9 +384,9 @@ ERRORS = {
     "labels [N, 1]": ({"train": TRAIN._replace(y=TRAIN.y[:, None])}, ShapeError, r"got y\.shape=\(20, 1\); pass shape"),
     "fewer labels": ({"train": TRAIN._replace(y=TRAIN.y[:19])}, ShapeError, r"got x\.shape=\(20, 3\), y\.shape=\(19,"),
     "a scalar label": ({"train": TRAIN._replace(y=np.int32(1))}, ShapeError, r"one row an example; got .*y\.sh"),
-    "other features": ({"train": TRAIN._replace(x=np.ones((20, 4)))}, ShapeError, r"D=3 features; got shape \(4,\); "),
-    "hold-out features": ({"hold_out": HOLD_OUT._replace(x=HOLD_OUT.x[:, :2])}, ShapeError, r"D=3 .* got shape \(2"),
-    "x without features": ({"train": TRAIN._replace(x=np.ones(20))}, ShapeError, r"D=3 features; got shape \(\); "),
+    "other features": ({"train": TRAIN._replace(x=np.ones((20, 4)))}, ShapeError, r"D=3 .* got x\.shape=\(20, 4\); "),
+    "hold-out features": ({"hold_out": HOLD_OUT._replace(x=HOLD_OUT.x[:, :2])}, ShapeError, r"D=3.* got x\.shape=\(10"),
+    "x without features": ({"train": TRAIN._replace(x=np.ones(20))}, ShapeError, r"D=3 .* got x\.shape=\(20,\); "),
     "no examples": ({"train": Batch(TRAIN.x[:0], TRAIN.y[:0])}, ShapeError, r"at least one example; got x\.shape=\(0"),
     "NaN in x": ({"train": with_x(np.nan)}, NonFiniteError, r"x is finite; got x\[2, 1\]=nan; drop the row"),
     "inf in x": ({"train": with_x(np.inf)}, NonFiniteError, r"x is finite; got x\[2, 1\]=inf; "),
@@ -392,6 +399,27 @@ ERRORS = {
     "NaN weight": ({"train": with_weight(np.nan)}, NonFiniteError, r"weights are finite; got weight\[0\]=nan; "),
     "all weights 0": ({"train": with_weight(*[0] * 20)}, ConfigError, "some weight is positive; got all 20 weights 0"),
     "weights of others": ({"train": TRAIN._replace(weight=np.ones(19))}, ShapeError, r"weight\.shape=\(19,\), N=20; "),
+    "another number of features": (
+        {"train": TRAIN._replace(x=TRAIN.x[:, :2])}, ShapeError,
+        r"the model reads D=3 features; got x\.shape=\(20, 2\); pass x of shape \[N, 3\]",
+    ),
+    "no labels": ({"train": TRAIN._replace(y=None)}, ShapeError, r"one label or target an example; got y=None; "),
+    "one-hot labels": (
+        {"train": TRAIN._replace(y=np.eye(3, dtype=np.int32)[TRAIN.y])}, ShapeError,
+        r"got y\.shape=\(20, 3\); pass shape",
+    ),
+    "targets of another width": (
+        {"objective": REGRESSION, "params": REGRESSION.model.init(0), "train": real._replace(y=np.ones((20, 2)))},
+        ShapeError, r"y has one target an output; got shape \(2,\) for an example with 1 outputs; ",
+    ),
+    "a scale in an array": (
+        {"objective": jaxnn.LogLikelihood(REGRESSION.model, jaxnn.Gaussian(jnp.float32(-1))), "train": real,
+         "params": REGRESSION.model.init(0)}, ConfigError, r"scale is a finite number > 0; got scale=.*-1",
+    ),
+    "a model of one number": (
+        {"objective": jaxnn.LogLikelihood(OneNumber(), jaxnn.bernoulli), "params": jnp.ones(3)}, ShapeError,
+        r"a model returns the outputs \[K\] of one example; got shape \(\) from OneNumber; add an axis with \[None\]",
+    ),
     "more classes": (
         {"train": jaxnn.data.dataset(TRAIN.x, TRAIN.y, num_classes=4)}, ConfigError,
         "got 3 classes for data with 4; give the model 4 outputs",
@@ -498,3 +526,30 @@ def test_a_fit_that_goes_well_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small.fit(2)
+
+
+class PlainSubclass(jaxnn.Mlp):
+    """A class of a user's that JAX does not know."""
+
+
+def test_a_subclass_of_mlp_trains():
+    model = PlainSubclass((3, 4, 3))
+    result = jaxnn.fit(
+        jaxnn.LogLikelihood(model, jaxnn.categorical), optax.adam, model.init(1), TRAIN, HOLD_OUT,
+        plan=PLAN, learning_rate=0.1, max_epochs=2,
+    )  # fmt: skip
+    assert result.status == Status.MAX_EPOCHS
+
+
+def test_a_state_without_more_to_do_says_so():
+    ended = small.fit(2)
+    again = small.fit(2, state=ended.state)
+    assert (
+        again.message
+        == "took no step: the state had run all after epoch 2; returned epoch 2; raise max_epochs to go on"
+    )
+    assert len(again.history.epoch) == 0 and bits(again.params) == bits(ended.params)
+    stopped = small.fit(200, patience=1, min_delta=10.0)
+    again = small.fit(200, patience=1, min_delta=10.0, state=stopped.state)
+    assert stopped.status == again.status == Status.STOPPED_EARLY
+    assert "had stopped early after epoch 1; " in again.message and again.message.endswith("raise patience to go on")

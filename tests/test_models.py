@@ -294,6 +294,10 @@ def test_parameters_that_are_no_floats_are_refused(dtype):
 @pytest.mark.parametrize("shape", [(), (3,), (5,), (2, 4), (4, 1)])
 def test_an_example_of_the_wrong_shape_is_refused_and_never_broadcast(shape):
     model = jaxnn.Mlp((4, 2))
+    with pytest.raises(jaxnn.ConfigError, match=r"an elementwise function .*IndexError on one number"):
+        jaxnn.Mlp((4, 5, 3), activation=lambda z: z[:2]).init(0)
+    with pytest.raises(jaxnn.DtypeError, match="parameters are floating point; got dtype=junk"):
+        jaxnn.Mlp((4, 3)).init(0, dtype="junk")
     rule = r"Mlp\.apply: one example has D=4 features; got shape \(.*\); pass one row, and use jax\.vmap for many"
     with pytest.raises(jaxnn.ShapeError, match=rule):
         model.apply(model.init(0), jnp.ones(shape))

@@ -49,7 +49,12 @@ def claim(config: TrainConfig) -> Path:
             f"train: --run-folder is new or empty; got {folder} with {len(found)} files, {found[0]} among them; "
             "choose another, or pass --overwrite"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"train: --run-folder can be made; got {folder}, which failed with {error.strerror}; choose another"
+        ) from error
     for name in FILES:  # those of another run; what else is there stays
         (folder / name).unlink(missing_ok=True)
     return folder
