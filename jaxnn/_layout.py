@@ -1,9 +1,9 @@
 """How the compiled loop keeps the kernels of an `Mlp`: turned, `[out, in]`, where XLA on a CPU is mostly faster.
 
 The time of a step against `[in, out]` (benchmarks/kernel_layout.py): softmax regression 784-10 takes 0.45 at one
-example a step, 0.66 at eight, 0.88 at 128; networks 0.8 to 1.03; one output 1.01 to 1.06. Nobody outside the program sees it: parameters come in and
-go out as `[in, out]`. An optimiser that treats every number by itself cannot tell the difference; with any other,
-nothing is turned.
+example a step, 0.66 at eight, 0.88 at 128; networks 0.8 to 1.03; one output 1.01 to 1.06. Nobody outside the program
+sees it: parameters come in and go out as `[in, out]`. An optimiser that treats every number by itself cannot tell the
+difference; with any other, nothing is turned.
 """
 
 from dataclasses import dataclass, replace

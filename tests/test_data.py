@@ -26,7 +26,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn._types import Batch
-from jaxnn.data._mnist import read_idx
+from jaxnn.data._idx import read_idx
 
 PROFILE = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 X = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -728,7 +728,7 @@ def test_every_truncated_prefix_and_every_trailing_byte_is_refused(tmp_path, zip
     damaged += [gzip.compress(idx_bytes(SMALL) + b"\0")] if zipped else []
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(DataFormatError, match=r"^data.load\('mnist'\): .*; got .*small.* at byte \d+; get"):
+        with pytest.raises(DataFormatError, match=r"^data.read: .*; got .*small.* at byte \d+; get"):
             read_idx(path, 3)
 
 

@@ -22,7 +22,7 @@ GUESTS = {
     "optax": {"_optimizer", "cli"},  # cli is on the user's side: it builds the optimiser that was named
     "matplotlib": {"plotting"},
     "sklearn": {"data"},
-    "pyarrow": set(),
+    "pyarrow": {"data"},
     "scipy": set(),
     "tyro": {"cli"},
     "rich": {"cli"},

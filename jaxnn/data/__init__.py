@@ -8,7 +8,7 @@ Example:
   >>> train
   Dataset('circle', 140 examples, 2 features, 2 classes, standardised)
 
-Your own arrays come in through `dataset`, which looks at every number once:
+Files come in through `read`, your own arrays through `dataset`, which looks at every number once:
 
   >>> data.dataset([[0.0, 1.0], [2.0, 3.0]], [0, 1], num_classes=2)
   Dataset('data', 2 examples, 2 features, 2 classes)
@@ -16,7 +16,8 @@ Your own arrays come in through `dataset`, which looks at every number once:
 
 from jaxnn.data._dataset import Dataset, Schema, dataset
 from jaxnn.data._load import load, names
+from jaxnn.data._read import read
 from jaxnn.data._scale import class_weights, standardise
 from jaxnn.data._split import split, take
 
-__all__ = ["Dataset", "Schema", "class_weights", "dataset", "load", "names", "split", "standardise", "take"]
+__all__ = ["Dataset", "Schema", "class_weights", "dataset", "load", "names", "read", "split", "standardise", "take"]

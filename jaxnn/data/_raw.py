@@ -1,0 +1,59 @@
+"""What every reader hands on: the numbers of a file before they are checked, and how to name a place in it."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnn._checks import DataFormatError
+
+WHO = "data.read"
+
+
+class Distinct(NamedTuple):
+    """Labels as the distinct values in a file and their places: example i has `values[codes[i]]`."""
+
+    codes: np.ndarray
+    values: list[Any]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Distinct":
+        """Return the distinct values of a NumPy array `[N]`."""
+        values, codes = np.unique(array, return_inverse=True)
+        return cls(codes, values.tolist())
+
+
+class Raw(NamedTuple):
+    """Examples as a file holds them.
+
+    Attributes:
+      x: numbers `[N, D]`.
+      y: the labels, or real targets `[N]`, `[N, K]` where regression was asked for.
+      label: what the file calls the labels, for messages.
+      where: from the number of an example to its place in the file, such as "line 7".
+      feature_names: D names, or None.
+      image_shape: (height, width) where a row is a flattened image, else None.
+    """
+
+    x: Any
+    y: Distinct | np.ndarray
+    label: str
+    where: Callable[[int], str]
+    feature_names: tuple[str, ...] | None = None
+    image_shape: tuple[int, int] | None = None
+
+
+def check_size(path: Path, what: str, num_bytes: int, max_bytes: int) -> None:
+    """Raise `DataFormatError` if a file claims to unpack to more than max_bytes; called before it is unpacked."""
+    if num_bytes > max_bytes:
+        raise DataFormatError(
+            f"{WHO}: files unpack to at most max_bytes={max_bytes:,}; got {what} of {num_bytes:,} bytes in {path}; "
+            "if that is right, pass a larger max_bytes"
+        )
+
+
+def size_of(shape: tuple[int, ...], itemsize: int) -> int:
+    """Return the bytes of an array, as a Python integer, which cannot overflow."""
+    return math.prod(int(n) for n in shape) * itemsize
