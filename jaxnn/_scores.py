@@ -57,6 +57,7 @@ def sum_over_chunks(sums: Callable[[Batch], Any], batch: Batch, chunk_size: int)
 
 @partial(jax.jit, static_argnums=3)
 def evaluation_sums(objective: Any, params: Params, batch: Batch, chunk_size: int) -> dict[str, Any]:
+    """Return the sums that an `Evaluation` is made of; without classes, only those of real targets."""
     num_classes = _classes(objective, params, batch)
 
     def sums(part):
