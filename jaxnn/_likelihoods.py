@@ -154,9 +154,9 @@ class Gaussian:
         )
 
 
-# Derivatives are written out: JAX would derive them from the logarithm, with more work (a third of a single-example
-# step) and, for the class that is almost certain, as 1 - p, which rounds to 0. Both use the same operations, down to
-# the reciprocal, so that two classes are logistic regression to the bit.
+# Derivatives are written out: JAX would derive them from the logarithm, with more work (up to a third of a step with
+# one example) and, for the class that is almost certain, as 1 - p, which rounds to 0. Both use the same operations,
+# down to the reciprocal, so that two classes are logistic regression to the bit.
 
 
 @jax.custom_jvp

@@ -15,7 +15,7 @@ from jaxnn._objectives import weighted_log_likelihood, without_absent
 from jaxnn._types import Batch, Params, num_examples, one_example
 
 CALIBRATION_BINS = 15
-CHUNK_SIZE = 1024  # examples; on two cores 60,000 images take 10 to 15 % less than at 512 or 4096: the cache holds it
+CHUNK_SIZE = 1024  # examples: the cache holds them; 60,000 images through 784-128-10 take 15 % less than at 4096
 
 
 def hold_out_scores(objective: Any, params: Params, batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -1,6 +1,8 @@
 """One step of gradient ascent: the gradient of a batch's objective, and what the optimiser makes of it.
 
-w <- w + update(∇ objective(w, batch))
+    w <- w + update(∇ objective(w, batch))
+
+Which batch it reads, and what is measured when, is for `_program` to say.
 """
 
 from typing import Any

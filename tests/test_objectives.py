@@ -225,10 +225,12 @@ def test_sums_are_made_in_float32_where_parameters_are_bfloat16():
     for weight in (None, np.ones(n, np.float32)):
         value, gradient = value_and_gradient(objective, params, jaxnn.Batch(x, y, weight))
         assert value.dtype == np.float32
-        # A bfloat16 sum stalls at 512, off by half. XLA may leave out the rounding of each term: 4097 of them average
-        # 2^-9 down to 3e-5.
-        np.testing.assert_allclose(value, want, rtol=1e-4)
+        np.testing.assert_allclose(value, want, rtol=1e-4)  # 4097 roundings of 2^-9 each, which XLA may leave out
         assert gradient[0].kernel.dtype == half
+    exact = jaxnn.from_function(lambda w, x, y: w * x)  # terms that bfloat16 holds exactly: only the sum can lose
+    terms = jnp.asarray(np.arange(n) % 128 / 64 - 3, half)
+    value, _ = value_and_gradient(exact, half(1), jaxnn.Batch(terms, y))
+    np.testing.assert_allclose(value, np.mean(np.asarray(terms, np.float64)), rtol=1e-5)  # bfloat16 knows three digits
     many = {"kernel": jnp.full((70, 70), 1.0078125, half)}
     np.testing.assert_allclose(objective.penalty(many), 0.25 * 4900 * 1.0078125**2, rtol=1e-5)
 

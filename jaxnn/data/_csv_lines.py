@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxnn._checks import DataFormatError
-from jaxnn.data._raw import WHO
+from jaxnn.data._raw import MISSING, WHO
 
 BOOLEANS = ("true", "false")
-MISSING = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "?")
 LONGEST_LINE = 2**26  # characters
 
 

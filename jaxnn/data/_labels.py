@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn._checks import ConfigError, LabelError, check_integer, suggest
-from jaxnn.data._raw import WHO, Distinct
+from jaxnn.data._raw import MISSING, WHO, Distinct
 
 KINDS = ("index", "names", "pm1")
 Fault = Callable[[int, str, str], LabelError]  # from the number of a value, the rule and the hint
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "?")  # how tables spell a missing word, in small letters
 
 
 class Classes(NamedTuple):

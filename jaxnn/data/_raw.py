@@ -10,6 +10,17 @@ import numpy as np
 from jaxnn._checks import DataFormatError
 
 WHO = "data.read"
+MISSING = (
+    "",
+    "na",
+    "n/a",
+    "#n/a",
+    "#na",
+    "nan",
+    "-nan",
+    "null",
+    "?",
+)  # a missing cell, in small letters
 
 
 class Distinct(NamedTuple):
