@@ -193,7 +193,7 @@ EXEMPT = {
     *(name for name in vars(jaxnn) if name.endswith("Error")),  # raised, not called
     *("Batch", "State", "History", "Status", "FitResult", "Evaluation"),  # records that other examples show
     *("Stochastic", "Linear", "kernel_mask", "predict"),  # one line on top of MiniBatch, Mlp, an option, predict_proba
-    *("checkpoint.load", "data.Dataset"),  # in the examples of save and dataset
+    *("checkpoint.load", "data.Dataset", "data.Inputs"),  # in the examples of save, dataset and read_inputs
     *("plotting.confusion", "plotting.reliability", "plotting.decision_boundary"),  # called as learning_curves is
 }
 

@@ -381,7 +381,7 @@ def test_faults(put, bug, name, content, options, error, text):
 @pytest.mark.parametrize("path", ["nowhere.csv", ".", "a\0b.csv", 3, None, b"bytes"])
 def test_a_path_that_is_no_file(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"^data.read: path is [^;]+; got path=.+; .+"):
+    with pytest.raises(ConfigError, match=r"^data.read: source is [^;]+; got source=.+; .+"):
         data.read(path, label=0)
 
 

@@ -16,8 +16,21 @@ Files come in through `read`, your own arrays through `dataset`, which looks at 
 
 from jaxnn.data._dataset import Dataset, Schema, dataset
 from jaxnn.data._load import load, names
-from jaxnn.data._read import read
+from jaxnn.data._read import Inputs, read, read_inputs
 from jaxnn.data._scale import class_weights, standardise
 from jaxnn.data._split import split, take
 
-__all__ = ["Dataset", "Schema", "class_weights", "dataset", "load", "names", "read", "split", "standardise", "take"]
+__all__ = [
+    "Dataset",
+    "Inputs",
+    "Schema",
+    "class_weights",
+    "dataset",
+    "load",
+    "names",
+    "read",
+    "read_inputs",
+    "split",
+    "standardise",
+    "take",
+]

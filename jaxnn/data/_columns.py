@@ -1,21 +1,56 @@
-"""Which columns of a table are features and which is the label: by name or by position."""
+"""Which columns of a table are features and which is the label: by name, by position, or as a schema has them."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxnn._checks import ConfigError, DataFormatError, suggest
-from jaxnn.data._raw import WHO
+from jaxnn.data._raw import WHO, Wanted
+from jaxnn.data._schema import Schema
 
 UNNAMED = ("", "__index_level_0__")  # what pandas calls its row numbers in CSV and in Parquet
 LISTED = 20  # columns named in a message
 
 
-def choose(names: Sequence[str], label: Any, features: Any, path: Path) -> tuple[str, list[str]]:
-    """Return the name of the label column and the names of the feature columns, by default all others.
+class Columns(NamedTuple):
+    """The columns of a table that are taken.
+
+    Attributes:
+      label: the label, or None where none was asked for.
+      features: each column that becomes features, with the categories it is known to have, or None where it holds
+        numbers (or categories nobody has told yet).
+      keep: columns handed on as they stand.
+      unused: the others.
+    """
+
+    label: str | None
+    features: Sequence[tuple[str, tuple[str, ...] | None]]
+    keep: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Every column to read, each once."""
+        label = [] if self.label is None else [self.label]
+        return list(dict.fromkeys([name for name, _ in self.features] + label + list(self.keep)))
+
+    @property
+    def numbers(self) -> list[str]:
+        """The feature columns of which no categories are known."""
+        return [name for name, categories in self.features if categories is None]
+
+    @property
+    def categorical(self) -> list[str]:
+        """The feature columns of which categories are known, each once."""
+        return list(dict.fromkeys(name for name, categories in self.features if categories is not None))
+
+
+def choose(names: Sequence[str], wanted: Wanted, path: Path | str) -> Columns:
+    """Return the columns to take; without a list of features or a schema, all but the label are features.
 
     Raises:
-      DataFormatError: two columns of one name, or a feature without one.
+      DataFormatError: two columns of one name, a feature without one, or one that the schema has and the file has not.
       ConfigError: no label, a column that is not there, no features, the label among the features.
     """
     for i, name in enumerate(names):
@@ -24,18 +59,32 @@ def choose(names: Sequence[str], label: Any, features: Any, path: Path) -> tuple
                 f"{WHO}: columns have different names; got {name!r} for columns {names.index(name)} and {i} of {path}; "
                 "rename one of them"
             )
-    if label is None:
-        raise ConfigError(
-            f"{WHO}: label is the column to learn; got label=None; pass its name or position, "
-            f"the columns of {path} are {_listed(names)}"
-        )
-    wanted = _find(names, "label", label, path)
+    label = None
+    if wanted.labelled:
+        if wanted.label is None:
+            raise ConfigError(
+                f"{WHO}: label is the column to learn; got label=None; pass its name or position, "
+                f"the columns of {path} are {_listed(names)}"
+            )
+        label = _find(names, "label", wanted.label, path)
+    keep = tuple(_find(names, "keep", name, path) for name in wanted.keep)
+    if wanted.like is not None:
+        features = _known(names, wanted.like, label, keep, path)
+    else:
+        features = [(name, None) for name in _chosen(names, label, wanted, path)]
+    taken = {label, *keep, *(name for name, _ in features)}
+    return Columns(label, features, keep, tuple(name for name in names if name not in taken))
+
+
+def _chosen(names: Sequence[str], label: str | None, wanted: Wanted, path: Path | str) -> list[str]:
+    """Return the features asked for, or all columns but the label."""
+    features = wanted.features
     if features is None:
-        chosen = [name for name in names if name != wanted]
+        chosen = [name for name in names if name != label]
     elif isinstance(features, list | tuple):
         chosen = [_find(names, "features", feature, path) for feature in features]
         for i, name in enumerate(chosen):
-            if name == wanted or name in chosen[:i]:
+            if name == label or name in chosen[:i]:
                 raise ConfigError(
                     f"{WHO}: features are different columns, without the label; got {name!r} twice; leave it out once"
                 )
@@ -54,10 +103,40 @@ def choose(names: Sequence[str], label: Any, features: Any, path: Path) -> tuple
                 f"{WHO}: features have names; got {name!r} for column {names.index(name)} of {path}, as pandas names "
                 "row numbers; write the file with index=False, or pass features=[...]"
             )
-    return wanted, chosen
+    return chosen
 
 
-def _find(names: Sequence[str], option: str, wanted: Any, path: Path) -> str:
+def _known(
+    names: Sequence[str], like: Schema, label: str | None, keep: tuple[str, ...], path: Path | str
+) -> list[tuple[str, tuple[str, ...] | None]]:
+    """Return the columns that give the features of a schema, in its order; without names in it, all but the label."""
+    if like.feature_names is None:
+        spare = {label, like.label_name, *keep}
+        return [(name, None) for name in names if name not in spare]
+    places = [_place(feature, names) for feature in like.feature_names]
+    missing = [feature for feature, place in zip(like.feature_names, places, strict=True) if place is None]
+    if missing:
+        spare = [name for name in names if name not in like.feature_names]
+        raise DataFormatError(
+            f"{WHO}: a file has every feature of {like.name!r}; got no {_listed(missing)} in {path}; "
+            f"{_hint(missing[0], spare)}"
+        )
+    grouped = itertools.groupby((place for place in places if place), key=lambda place: (place[0], place[1] is None))
+    return [
+        (column, None if is_number else tuple(category for _, category in group if category is not None))
+        for (column, is_number), group in grouped
+    ]
+
+
+def _place(feature: str, names: Sequence[str]) -> tuple[str, str | None] | None:
+    """Return the column of a feature, and its category if the feature is called "column=category"."""
+    if feature in names:
+        return feature, None
+    bases = [name for name in names if feature.startswith(f"{name}=")]
+    return (max(bases, key=len), feature[len(max(bases, key=len)) + 1 :]) if bases else None
+
+
+def _find(names: Sequence[str], option: str, wanted: Any, path: Path | str) -> str:
     """Return the name of a column given by name or position."""
     if isinstance(wanted, int) and not isinstance(wanted, bool):
         if -len(names) <= wanted < len(names):
@@ -66,11 +145,17 @@ def _find(names: Sequence[str], option: str, wanted: Any, path: Path) -> str:
     elif isinstance(wanted, str) and wanted in names:
         return wanted
     else:
-        near = suggest(wanted, names)
-        hint = near if near.startswith("did you mean") else f"the columns are {_listed(names)}"
-        foreign = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]]
-        hint = f"if cells are separated by {foreign[0]!r}, pass delimiter={foreign[0]!r}" if foreign else hint
+        hint = _hint(wanted, names)
     raise ConfigError(f"{WHO}: {option} is a column of {path}; got {option}={wanted!r}; {hint}")
+
+
+def _hint(wanted: Any, names: Sequence[str]) -> str:
+    """Return what to do about a column that is not there: the near name, the right delimiter, or what there is."""
+    foreign = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]]
+    if foreign:
+        return f"if cells are separated by {foreign[0]!r}, pass delimiter={foreign[0]!r}"
+    near = suggest(wanted, names)
+    return near if near.startswith("did you mean") else f"the columns are {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,22 +2,19 @@
 
 import mmap
 from pathlib import Path
-from typing import Any
 
 from jaxnn._checks import ConfigError, DataFormatError
 from jaxnn.data._arrow import from_table, pyarrow
 from jaxnn.data._columns import choose
 from jaxnn.data._csv_lines import explain, is_number, line_of, records
-from jaxnn.data._raw import WHO, Raw, check_size
+from jaxnn.data._raw import WHO, Raw, Wanted, check_size
 
 BLOCK = 2**20  # bytes pyarrow parses at a time; a line must fit in
 
 
-def read_csv(
-    path: Path, label: Any, features: Any, regression: bool, header: bool | None, delimiter: str, max_bytes: int
-) -> Raw:
+def read_csv(path: Path, wanted: Wanted, header: bool | None, delimiter: str) -> Raw:
     """Return the chosen columns of a CSV file; see `read` for the rules."""
-    check_size(path, "a text", path.stat().st_size, max_bytes)
+    check_size(path, "a text", path.stat().st_size, wanted.max_bytes)
     _, first = next(records(path, delimiter), (0, None))
     if first is None:
         raise DataFormatError(f"{WHO}: there is at least one line; got an empty file, {path}; is it complete?")
@@ -27,10 +24,13 @@ def read_csv(
             f"{path}; pass header=False if they are the first example, header=True if they are names"
         )
     names = [f"column_{i}" for i in range(len(first))] if header is False else first
-    label, features = choose(names, label, features, path)
-    chosen = [*features, label]
-
-    numbers = chosen if regression else features  # a label that is a class is read as text, to keep its spelling
+    columns = choose(names, wanted, path)
+    label = columns.label
+    numbers, words = columns.numbers, [*columns.categorical, *columns.keep]
+    if wanted.regression and label is not None:
+        numbers = [*numbers, label]
+    elif label is not None:
+        words = [*words, label]  # a label that is a class is read as text, to keep its spelling
     pa, find = pyarrow(), lambda columns: explain(path, delimiter, names, header, columns)
     from pyarrow import csv
 
@@ -43,8 +43,8 @@ def read_csv(
             ),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=_quotes_below_header(path)),
             convert_options=csv.ConvertOptions(
-                include_columns=chosen,
-                column_types={} if regression else {label: pa.dictionary(pa.int32(), pa.string())},
+                include_columns=columns.names,
+                column_types={name: pa.dictionary(pa.int32(), pa.string()) for name in words if name not in numbers},
             ),
         )
     except (pa.ArrowException, ValueError, OSError, MemoryError, KeyError) as error:
@@ -60,15 +60,7 @@ def read_csv(
                 f"{WHO}: the column holds numbers; got {name!r} of type {kind}, in {path}; "
                 "convert it first, or choose the columns with features=[...]"
             )
-    return from_table(
-        table,
-        label,
-        features,
-        regression=regression,
-        max_bytes=max_bytes,
-        path=path,
-        where=lambda i: f"line {line_of(path, delimiter, header, i)}",
-    )
+    return from_table(table, columns, wanted, path, lambda i: f"line {line_of(path, delimiter, header, i)}")
 
 
 def _quotes_below_header(path: Path) -> bool:

@@ -134,6 +134,7 @@ def dataset(
         num_classes=num_classes,
         feature_names=_names("feature_names", feature_names, x_host.shape[1], "feature"),
         class_names=_names("class_names", class_names, num_classes or 0, "class"),
+        labels=labels,
     )
     return Dataset(Batch(_store("x", x, x_host, dtype, absent), stored_y, weight), schema)
 

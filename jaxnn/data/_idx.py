@@ -22,14 +22,20 @@ def read_images(
     path: Path, labels_path: Path, *, max_bytes: int = 2**63, who: str = WHO
 ) -> tuple[jax.Array, np.ndarray, tuple[int, int]]:
     """Return pixels in [0, 1], one row an image, the labels, and (height, width), from two IDX files of bytes."""
-    images = read_idx(path, ndim=3, max_bytes=max_bytes, who=who)
     labels = read_idx(labels_path, ndim=1, max_bytes=max_bytes, who=who)
-    if len(images) != len(labels):
-        raise _bad(who, labels_path, 4, f"labels are as many as images; got {len(labels)} for {len(images)}")
+    x, shape = read_pixels(path, max_bytes=max_bytes, who=who)
+    if len(x) != len(labels):
+        raise _bad(who, labels_path, 4, f"labels are as many as images; got {len(labels)} for {len(x)}")
+    return x, labels, shape
+
+
+def read_pixels(path: Path, *, max_bytes: int = 2**63, who: str = WHO) -> tuple[jax.Array, tuple[int, int]]:
+    """Return pixels in [0, 1], one row an image, and (height, width), from an IDX file of bytes."""
+    images = read_idx(path, ndim=3, max_bytes=max_bytes, who=who)
     height, width = images.shape[1:]
     x = empty((len(images), height * width), jnp.result_type(float))
     np.divide(images.reshape(x.shape), 255, out=x, dtype=x.dtype)
-    return jax.device_put(x), labels, (height, width)
+    return jax.device_put(x), (height, width)
 
 
 def read_idx(path: Path, ndim: int, *, max_bytes: int = 2**63, who: str = WHO) -> np.ndarray:

@@ -13,11 +13,12 @@ Fault = Callable[[int, str, str], LabelError]  # from the number of a value, the
 
 
 class Classes(NamedTuple):
-    """Labels `int32[N]` in [0, K), their number K, and their names or None."""
+    """Labels `int32[N]` in [0, K), their number K, their names or None, and how the file spells them."""
 
     y: np.ndarray
     num_classes: int
     names: tuple[str, ...] | None
+    kind: str
 
 
 def as_classes(
@@ -43,15 +44,16 @@ def as_classes(
         if "\n" in text or "\r" in text:
             raise fault(i, "a class name is one line", "a quotation mark is probably never closed")
     if labels == "pm1":
-        codes, count = _signs(numbers, fault), _count(2, num_classes, "labels under 'pm1'", column)
+        codes, count, kind = _signs(numbers, fault), _count(2, num_classes, "labels under 'pm1'", column), "pm1"
     elif labels == "names" or all(number is None for number in numbers.values()):
         codes, names = _words({i: _word(value) for i, value in values.items()}, numbers, names, fault)
-        count = _count(len(names), num_classes, "distinct names", column)
+        count, kind = _count(len(names), num_classes, "distinct names", column), "names"
     else:
         codes, count = _whole(numbers, len(names) if names is not None else num_classes, column, fault)
+        kind = "index"
     code_of = np.zeros(len(found.values), np.int32)
     code_of[list(codes)] = list(codes.values())
-    return Classes(code_of[found.codes], count, names)
+    return Classes(code_of[found.codes], count, names, kind)
 
 
 def _signs(numbers: dict[int, Any], fault: Fault) -> dict[int, int]:
@@ -73,7 +75,7 @@ def _words(
     index = {name: k for k, name in enumerate(names)}
     for i, text in texts.items():
         if text not in index:
-            hint = f"{suggest(text, names)}; leave class_names out to take the names from the file"
+            hint = f"{suggest(text, names)}; without class_names= and like= the names are taken from the file"
             raise fault(i, f"labels are among the {len(names)} class_names", hint)
     return {i: index[text] for i, text in texts.items()}, names
 

@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from jaxnn._checks import ConfigError, DataFormatError, suggest
 from jaxnn.data._idx import MAX_EXPANSION
-from jaxnn.data._raw import WHO, Distinct, Raw, check_size, size_of
+from jaxnn.data._raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 
 EXPANSIONS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: MAX_EXPANSION}  # what NumPy writes
 BROKEN = (
@@ -20,29 +20,33 @@ BROKEN = (
 )
 
 
-def read_npz(path: Path, x_name: str, y_name: str, regression: bool, max_bytes: int) -> Raw:
-    """Return the arrays x_name and y_name of an archive; labels are counted unless regression is asked for."""
+def read_npz(path: Path, wanted: Wanted) -> Raw:
+    """Return the arrays of features, "x", and labels, "y", unless named otherwise; classes are counted."""
+    asked = [("features", wanted.features or "x")] + [("label", wanted.label or "y")] * wanted.labelled
     try:
         with zipfile.ZipFile(path) as archive:
             known = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-            for option, name in (("features", x_name), ("label", y_name)):
+            for option, name in asked:
                 if name not in known:
                     raise ConfigError(
                         f"{WHO}: {option} is an array of {path}; got {option}={name!r}; {suggest(name, known)}"
                     )
-            infos = [archive.getinfo(f"{name}.npy") for name in (x_name, y_name)]
-            check_size(path, "arrays", sum(info.file_size for info in infos), max_bytes)
+            infos = [archive.getinfo(f"{name}.npy") for _, name in asked]
+            check_size(path, "arrays", sum(info.file_size for info in infos), wanted.max_bytes)
             for info in infos:  # the directory may lie, but not beyond what deflate can do with so few bytes
                 expansion = EXPANSIONS[info.compress_type]
                 if info.file_size > expansion * min(info.compress_size, path.stat().st_size):
                     raise ValueError(f"{info.filename} of {info.file_size:,} bytes from {info.compress_size:,}")
-            x, y = (_array(archive, info) for info in infos)
+            x, *labels = (_array(archive, info) for info in infos)
     except (ConfigError, DataFormatError):
         raise
     except BROKEN as error:
         raise DataFormatError(f"{WHO}: the file is a whole .npz; got {error}, in {path}; get the file again") from error
-    labels = y if regression or y.ndim != 1 or y.dtype.kind not in "iufbU" else Distinct.of(y)
-    return Raw(x, labels, label=y_name, where=lambda i: f"{y_name}[{i}]")
+    if not labels:
+        return Raw(x, None, label="", where=lambda i: f"row {i} (from 0)")
+    (y,), y_name = labels, asked[1][1]
+    as_they_are = wanted.regression or y.ndim != 1 or y.dtype.kind not in "iufbU"
+    return Raw(x, y if as_they_are else Distinct.of(y), label=y_name, where=lambda i: f"{y_name}[{i}]")
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -1,31 +1,41 @@
-"""`read`: one verb for files of every kind; the suffix picks the reader, the checked door takes what it read."""
+"""`read` and `read_inputs`: what a file or table holds goes through the checked door, on its own or like other data."""
 
-import os
-import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
-from jaxnn._checks import ConfigError, NonFiniteError, check_choice, check_integer
-from jaxnn.data._csv import read_csv
+from jaxnn._checks import ConfigError, DataFormatError, DtypeError, NonFiniteError, ShapeError, check_finite
 from jaxnn.data._dataset import Dataset, dataset
-from jaxnn.data._idx import read_images
-from jaxnn.data._labels import KINDS, as_classes
-from jaxnn.data._npz import read_npz
-from jaxnn.data._parquet import read_arrow, read_parquet
-from jaxnn.data._raw import WHO, Distinct, Raw
+from jaxnn.data._labels import as_classes
+from jaxnn.data._raw import WHO, Distinct, Raw, Wanted
+from jaxnn.data._schema import Schema
+from jaxnn.data._source import MAX_BYTES, raw_of
 
-KINDS_OF_FILES = {".csv": "csv", ".npz": "npz", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-IDX_NAME = re.compile(r"[.-]idx\d?(-ubyte)?(\.gz)?$")  # train-images-idx3-ubyte.gz, train-images.idx3-ubyte, x.idx
-MAX_BYTES = 2**33
+
+class Inputs(NamedTuple):
+    """What `read_inputs` found in a file.
+
+    Attributes:
+      x: `dtype[M, D]`, on the scale of the schema.
+      unused: names of the columns that were not looked at.
+      kept: the columns asked for with `keep`, a list of M values each.
+    """
+
+    x: jax.Array
+    unused: tuple[str, ...]
+    kept: Mapping[str, list[Any]]
 
 
 def read(
-    path: str | os.PathLike[str],
+    source: Any,
     *,
-    label: str | int | os.PathLike[str] | None = None,
+    label: str | int | PathLike[str] | None = None,
     labels: Literal["index", "names", "pm1"] = "index",
     regression: bool = False,
     num_classes: int | None = None,
@@ -33,13 +43,15 @@ def read(
     features: Any = None,
     header: bool | None = None,
     delimiter: str | None = None,
+    like: Dataset | Schema | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Dataset:
-    """Read a file of examples: CSV, NPZ, Parquet, Arrow, Feather, or IDX images.
+    """Read examples from a file (CSV, NPZ, Parquet, Arrow, Feather, IDX images) or from a table in memory.
 
     Args:
-      path: the file. Its suffix says what it is: `.csv`, `.npz`, `.parquet`, `.arrow` and `.feather` (the Arrow IPC
-        file format), `-idx3-ubyte`, `.idx3-ubyte` or `.idx`, also with `.gz`.
+      source: the path of a file. Its suffix says what it is: `.csv`, `.npz`, `.parquet`, `.arrow` and `.feather` (the
+        Arrow IPC file format), `-idx3-ubyte`, `.idx3-ubyte` or `.idx`, also with `.gz`. Or a table: a pandas
+        DataFrame, a pyarrow Table, or another with `__arrow_c_stream__`, such as polars'.
       label: the column to learn, by name or position (-1 is the last). In an NPZ file the name of an array `[N]`, by
         default "y". For IDX images, the path of the IDX file of their labels.
       labels: "index": whole numbers in [0, K), or words, which become 0..K-1 in sorted order and are kept in
@@ -47,19 +59,22 @@ def read(
         are), so labels 1..K or 10, 20, 50 become 0..K-1. "pm1": exactly -1 and +1, stored as 0 and 1.
       regression: the label is a real target, not a class. Never guessed: without it 3.7 is an error.
       num_classes: K >= 2. Without it, labels that are numbers must be 0..K-1 with none left out.
-      class_names: K names in the order of the classes. Give `train.schema.class_names` to read a hold-out or test file
-        with the classes of the training file.
+      class_names: K names in the order of the classes.
       features: the feature columns, a list of names or positions; by default all but the label. In an NPZ file the
         name of an array `[N, D]`, by default "x".
       header: of a CSV file. None: the first line names the columns, and one of numbers only is refused. True: it does
         whatever it holds. False: there is no such line, columns are named column_0, column_1, ...
       delimiter: of a CSV file, by default a comma.
+      like: data, or their schema, that this file has to fit, as a hold-out or test file fits the training file: the
+        same features, found by name in whatever order, the same classes, the same scale if they are standardised.
+        Other columns are left alone. label is then by default what it was there, and no other option about labels
+        and features is needed or allowed.
       max_bytes: what a file may unpack to, looked up in its headers first; 8 GiB by default.
 
     Returns:
-      A `Dataset` named after the file; its schema keeps the names of features and classes. A column of booleans gives
-      0 and 1. A categorical (dictionary) column gives a feature of 0 and 1 for each category it lists, named
-      "column=category". Pixels of IDX images are divided by 255, nothing else is scaled.
+      A `Dataset` named after the file, or "table"; its schema keeps the names of label, features and classes. A column
+      of booleans gives 0 and 1. A categorical (dictionary) column gives a feature of 0 and 1 for each category it
+      lists, named "column=category". Pixels of IDX images are divided by 255, nothing else is scaled.
 
     Raises:
       ConfigError: no such file, column, array or option; pyarrow is missing (`pip install 'jaxnn[data]'`); options that
@@ -89,43 +104,97 @@ def read(
       jaxnn._checks.ConfigError: data.read: label is a column of ...; got label='specie'; did you mean 'species'?
       >>> folder.cleanup()
     """
-    path = _file("path", path)
-    kind = "idx" if IDX_NAME.search(path.name) else KINDS_OF_FILES.get(path.suffix.lower())
-    if kind is None:
+    schema = _schema(like)
+    options = {"labels": labels, "regression": regression, "num_classes": num_classes, "class_names": class_names}
+    options |= {"features": features}
+    if schema is not None:
+        for option, value in options.items():
+            if value not in (None, False, "index"):
+                raise ConfigError(
+                    f"{WHO}: like says what the labels and features are; got {option}={value!r}; leave one of the two "
+                    "out"
+                )
+        regression, label = schema.num_classes is None, schema.label_name if label is None else label
+    wanted = Wanted(label, features, regression, True, schema, (), max_bytes)
+    raw, name, path = raw_of(source, wanted, labels, num_classes, class_names, header, delimiter)
+    if schema is not None:
+        labels, num_classes, class_names = schema.labels, schema.num_classes, schema.class_names
+    ds = _through_the_door(raw, path, name, labels, num_classes, class_names)
+    return ds if schema is None else _on_scale(ds, schema, path)
+
+
+def read_inputs(
+    source: Any,
+    *,
+    like: Dataset | Schema,
+    keep: Sequence[str] = (),
+    features: str | None = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Inputs:
+    """Read the features of a file or table to predict from; its labels are not looked at, if it has any.
+
+    Args:
+      source: as in `read`.
+      like: the data a model was trained on, or their schema, as `jaxnn.load_run(folder).schema`: says which features
+        there are, what they are called and on which scale the model wants them.
+      keep: columns to hand on as they stand, such as an "id".
+      features: in an NPZ file the name of the array `[M, D]`, by default "x".
+      header, delimiter, max_bytes: as in `read`.
+
+    Returns:
+      `Inputs`: x on the scale of `like`, the names of the columns not used, the columns kept.
+
+    Raises:
+      ConfigError, DataFormatError, NonFiniteError, ShapeError, DtypeError: as `read`; every missing feature is named.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from jaxnn import data
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> path = pathlib.Path(folder.name, "new.csv")
+      >>> _ = path.write_text("id,width,length\\na7,0.5,1.5\\n")
+      >>> schema = data.Schema("flowers", 2, feature_names=("length", "width"), mean=(1.0, 0.0), scale=(0.5, 1.0))
+      >>> found = data.read_inputs(path, like=schema)
+      >>> found.x.tolist(), found.unused
+      ([[1.0, 0.5]], ('id',))
+      >>> folder.cleanup()
+    """
+    with _in_the_name_of("data.read_inputs"):
+        schema = _schema(like)
+        if schema is None:
+            raise ConfigError(f"{WHO}: like is the data a model knows; got like=None; pass train.schema")
+        keep = (keep,) if isinstance(keep, str) else tuple(keep)
+        wanted = Wanted(None, features, False, False, schema, keep, max_bytes)
+        raw, name, path = raw_of(source, wanted, "index", None, None, header, delimiter)
+        if not len(raw.x):
+            raise DataFormatError(f"{WHO}: there is at least one row; got none, in {path}; is the file complete?")
+        y = np.zeros(len(raw.x))  # the door wants targets
+        ds = _through_the_door(raw._replace(y=y), path, name, "index", None, None)
+        return Inputs(_on_scale(ds, schema, path).batch.x, raw.unused, raw.kept)
+
+
+def _schema(like: Any) -> Schema | None:
+    """Return the schema that `like` is or has."""
+    schema = like.schema if isinstance(like, Dataset) else like
+    if not isinstance(schema, Schema | None):
         raise ConfigError(
-            f"{WHO}: files end in {', '.join(KINDS_OF_FILES)} or an IDX name; got path={str(path)!r}; rename it"
+            f"{WHO}: like is a Dataset or a Schema; got like={type(like).__name__}; pass the training data, or "
+            "their .schema"
         )
-    _check_options(kind, labels, regression, num_classes, class_names, features, header, delimiter)
-    check_integer(WHO, "max_bytes", max_bytes, at_least=1)
-
-    if kind == "idx":
-        if not isinstance(label, str | os.PathLike):
-            raise ConfigError(
-                f"{WHO}: for IDX images label is the file of their labels; got label={label!r}; pass its path"
-            )
-        labels_path = _file("label", label)
-        x, y, shape = read_images(path, labels_path, max_bytes=max_bytes)
-        place = lambda i: f"byte {8 + i} of {labels_path}"  # noqa: E731
-        raw = Raw(x, Distinct.of(y), label="labels", where=place, image_shape=shape)
-    elif kind == "npz":
-        raw = read_npz(
-            path, _array_name("features", features, "x"), _array_name("label", label, "y"), regression, max_bytes
-        )
-    elif kind == "csv":
-        raw = read_csv(path, label, features, regression, header, delimiter or ",", max_bytes)
-    else:
-        raw = (read_parquet if kind == "parquet" else read_arrow)(path, label, features, regression, max_bytes)
-    return _through_the_door(raw, path, labels, num_classes, class_names)
+    return schema
 
 
-def _through_the_door(raw: Raw, path: Path, labels: str, num_classes: Any, class_names: Any) -> Dataset:
+def _through_the_door(
+    raw: Raw, path: Path | str, name: str, labels: Any, num_classes: Any, class_names: Any
+) -> Dataset:
     """Return what was read as a `Dataset`; a number that is not finite is named by its place in the file."""
-    y, names = raw.y, None
+    y, names, kind = raw.y, None, "index"
     if isinstance(y, Distinct):
-        y, num_classes, names = as_classes(
+        y, num_classes, names, kind = as_classes(
             y, labels=labels, num_classes=num_classes, class_names=class_names, column=raw.label, where=raw.where
         )
-    name = path.name.split(".")[0] if IDX_NAME.search(path.name) else path.stem
     try:
         ds = dataset(raw.x, y, num_classes=num_classes, feature_names=raw.feature_names, class_names=names, name=name)
     except NonFiniteError as error:
@@ -134,66 +203,37 @@ def _through_the_door(raw: Raw, path: Path, labels: str, num_classes: Any, class
             raise
         bad = np.argwhere(~np.isfinite(x))
         i, column = (
-            (int(bad[0, 0]), raw.feature_names[bad[0, 1]]) if len(bad) else (int(np.argmin(np.isfinite(y))), raw.label)
+            (int(bad[0, 0]), raw.feature_names[bad[0, 1]])
+            if len(bad)
+            else (int(np.argmin(np.isfinite(np.asarray(y)))), raw.label)
         )
-        value = x[tuple(bad[0])] if len(bad) else y[i]
+        value = x[tuple(bad[0])] if len(bad) else np.asarray(y)[i]
         raise NonFiniteError(
             f"{WHO}: numbers are finite as {x.dtype}; got {value} in column {column!r} at {raw.where(i)}, in {path}; "
             "drop the row or fill the value first"
         ) from error
-    return Dataset(ds.batch, replace(ds.schema, image_shape=raw.image_shape))
+    is_column = raw.feature_names is not None  # arrays of an NPZ file and IDX files are no names to look for elsewhere
+    label_name = raw.label if is_column and raw.label else None
+    return Dataset(ds.batch, replace(ds.schema, image_shape=raw.image_shape, labels=kind, label_name=label_name))
 
 
-def _check_options(
-    kind: str,
-    labels: Any,
-    regression: Any,
-    num_classes: Any,
-    class_names: Any,
-    features: Any,
-    header: Any,
-    delimiter: Any,
-) -> None:
-    """Raise `ConfigError` for options that mean nothing, here or together."""
-    check_choice(WHO, "labels", labels, KINDS)
-    for option, value, legal in (("regression", regression, (True, False)), ("header", header, (None, True, False))):
-        if not any(value is one for one in legal):
-            raise ConfigError(
-                f"{WHO}: {option} is one of {', '.join(map(str, legal))}; got {option}={value!r}; pass one"
-            )
-    if delimiter is not None and not (isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'):
-        raise ConfigError(f"{WHO}: delimiter is one character; got delimiter={delimiter!r}; pass ';' or '\\t'")
-    foreign = {"header": header, "delimiter": delimiter} if kind != "csv" else {}
-    foreign |= {"features": features} if kind == "idx" else {}
-    foreign |= {"regression": regression or None} if kind == "idx" else {}
-    for option, value in foreign.items():
-        if value is not None:
-            raise ConfigError(f"{WHO}: {kind} files take no {option}; got {option}={value!r}; leave it out")
-    for option, value in (("num_classes", num_classes), ("class_names", class_names), ("labels", labels)):
-        if regression and value not in (None, "index"):
-            raise ConfigError(
-                f"{WHO}: regression=True has no classes; got {option}={value!r}; leave one of the two out"
-            )
+def _on_scale(ds: Dataset, schema: Schema, path: Path | str) -> Dataset:
+    """Return the data with names and scale of a schema; raise `ShapeError` where they have other features."""
+    names, size = schema.feature_names, schema.image_shape
+    want = len(names) if names is not None else len(schema.mean) if schema.mean is not None else ds.num_features
+    if ds.num_features != want or (size and ds.schema.image_shape and ds.schema.image_shape != size):
+        what = f"images of {size[0]}x{size[1]}" if size else f"the {want} features"
+        got = ds.schema.image_shape or ds.num_features
+        raise ShapeError(f"{WHO}: a file has {what} of {schema.name!r}; got {got}, in {path}; choose another file")
+    x = schema.transform(ds.batch.x)
+    check_finite(WHO, f"x on the scale of {schema.name!r}", x)
+    return Dataset(ds.batch._replace(x=jax.device_put(x)), replace(schema, name=ds.schema.name))
 
 
-def _file(option: str, path: Any) -> Path:
-    """Return the path of a file that can be opened."""
-    if not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"{WHO}: {option} is the path of a file; got {option}={path!r}; pass text or a Path")
-    found = Path(path)
+@contextmanager
+def _in_the_name_of(who: str) -> Iterator[None]:
+    """Let an error begin with the verb that the user called."""
     try:
-        with found.open("rb"):
-            return found
-    except (OSError, ValueError) as error:  # ValueError: a null character
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            f"{WHO}: {option} is a file that can be read; got {option}={str(path)!r}: {reason}; "
-            f"the current folder is {Path.cwd()}"
-        ) from error
-
-
-def _array_name(option: str, name: Any, default: str) -> str:
-    """Return the name of an array in an NPZ file."""
-    if not isinstance(name, str | None):
-        raise ConfigError(f"{WHO}: in an NPZ file {option} is the name of an array; got {option}={name!r}; pass text")
-    return default if name is None else name
+        yield
+    except (ConfigError, DataFormatError, DtypeError, NonFiniteError, ShapeError) as error:
+        raise type(error)(f"{who}: {str(error).partition(': ')[2]}") from error

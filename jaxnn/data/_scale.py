@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn._checks import ConfigError, ShapeError, as_numbers, check_choice, check_weight
+from jaxnn._checks import ConfigError, ShapeError, as_numbers, check_choice, check_finite, check_weight
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._schema import ROWS_AT_A_TIME
 
@@ -27,6 +27,7 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     Raises:
       ConfigError: not a `Dataset`, or standardised already.
       ShapeError: the parts differ in the number of columns.
+      NonFiniteError: a part so far from the training part that its numbers overflow on the new scale.
 
     Example:
       >>> from jaxnn import data
@@ -49,8 +50,9 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
 
     def standardised(ds: Dataset) -> Dataset:
         schema = replace(ds.schema, mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
-        x = jax.device_put(schema.transform(ds.batch.x))
-        return Dataset(ds.batch._replace(x=x), schema)
+        x = schema.transform(ds.batch.x)
+        check_finite(who, f"x of {ds.schema.name!r} on the scale of the training part", x)
+        return Dataset(ds.batch._replace(x=jax.device_put(x)), schema)
 
     return tuple(standardised(ds) for ds in (train, *others))
 

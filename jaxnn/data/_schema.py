@@ -1,7 +1,7 @@
 """What is known about a data set besides its numbers: a value that prints, compares and travels as JSON."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,9 @@ class Schema:
       class_names: one name a class, in the order of the labels, or None.
       mean, scale: one number a feature where `x -> (x - mean) / scale` *has been applied*, else None.
       image_shape: (height, width) where a row is a flattened image, else None.
+      label_name: what the label is called, such as the column of a file, or None.
+      labels: how the data spell the classes: "index" for 0..K-1 (or class names), "names" for class names only, "pm1"
+        for -1 and +1.
 
     Example:
       >>> from jaxnn import data
@@ -38,6 +41,8 @@ class Schema:
     mean: tuple[float, ...] | None = None
     scale: tuple[float, ...] | None = None
     image_shape: tuple[int, int] | None = None
+    label_name: str | None = None
+    labels: Literal["index", "names", "pm1"] = "index"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that `json.dumps` takes."""
@@ -52,6 +57,19 @@ class Schema:
                 raise ConfigError(f"Schema.from_dict: fields are known; got {key!r}; {suggest(key, known)}")
         frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**frozen)
+
+    def spell(self, y: Any) -> list[Any]:
+        """Return classes `int[M]` as the data spell them: class names, -1 and +1, or the numbers themselves.
+
+        Example:
+          >>> from jaxnn import data
+          >>> data.Schema(num_classes=2, class_names=("tails", "heads")).spell([1, 0])
+          ['heads', 'tails']
+        """
+        codes = np.asarray(y).tolist()
+        if self.class_names is not None:
+            return [self.class_names[k] for k in codes]
+        return [2 * k - 1 for k in codes] if self.labels == "pm1" else codes
 
     def transform(self, x: Any) -> np.ndarray:
         """Return raw rows `[M, D]` on the scale of these data, `(x - mean) / scale`; unchanged without one.
@@ -77,7 +95,8 @@ class Schema:
         dtype = jnp.result_type(float) if x.dtype.kind in "iu" else x.dtype
         mean, scale = np.array(self.mean), np.array(self.scale)
         out = empty(x.shape, dtype)
-        for i in range(0, len(x), ROWS_AT_A_TIME):
-            rows = slice(i, i + ROWS_AT_A_TIME)
-            out[rows] = (x[rows] - mean) / scale
+        with np.errstate(over="ignore"):  # far beyond the data it is infinite; who stores it has to look
+            for i in range(0, len(x), ROWS_AT_A_TIME):
+                rows = slice(i, i + ROWS_AT_A_TIME)
+                out[rows] = (x[rows] - mean) / scale
         return out
