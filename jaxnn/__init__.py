@@ -52,6 +52,8 @@ from jaxnn._objectives import from_function as from_function
 from jaxnn._plans import FullBatch as FullBatch
 from jaxnn._plans import MiniBatch as MiniBatch
 from jaxnn._plans import Stochastic as Stochastic
+from jaxnn._saved import SavedRun as SavedRun
+from jaxnn._saved import load_run as load_run
 from jaxnn._state import History as History
 from jaxnn._state import State as State
 from jaxnn._state import Status as Status

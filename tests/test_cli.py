@@ -3,13 +3,13 @@
 import contextlib
 import csv
 import io
-import json
 import os
 import re
 import signal
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,38 +17,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rich.console
+from command import read_json, run
 
 import jaxnn
 from jaxnn import cli
 from jaxnn._optimizer import OPTIMIZERS
 from jaxnn._progress import Progress
-from jaxnn.cli import _build, _run_folder, _screen
+from jaxnn.cli import _build, _help, _run_folder, _screen
 from jaxnn.cli._config import TrainConfig
 
 XOR = ["train", "--data", "xor", "--hidden", "8", "--learning-rate", "0.01"]  # one program serves every run on these
 ALL_FILES = {"config.json", "params.safetensors", "history.csv", "metrics.json"}
 PICTURES = {"learning_curves.png", "confusion.png", "reliability.png"}
-
-
-def run(*args):
-    """Return exit code, standard output and standard error of the command, and leave the environment as it was."""
-    out, err = io.StringIO(), io.StringIO()
-    flags = os.environ.get("XLA_FLAGS")
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main([str(arg) for arg in args])
-    finally:
-        os.environ.pop("XLA_FLAGS", None)
-        if flags is not None:
-            os.environ["XLA_FLAGS"] = flags
-    return SimpleNamespace(code=code, out=out.getvalue(), err=err.getvalue())
-
-
-def read_json(path):
-    def refuse(name):
-        raise AssertionError(f"{name} is no JSON")
-
-    return json.loads(path.read_text(), parse_constant=refuse)
 
 
 def rebuild(folder):
@@ -101,7 +81,8 @@ def test_config_says_what_was_run(xor):
     saved = read_json(xor.folder / "config.json")
     assert set(saved["config"]) == {field.name for field in fields(TrainConfig)}
     assert saved["config"]["hidden"] == [8] and saved["config"]["data"] == "xor"
-    assert saved["model"] == {"kind": "Mlp", "sizes": [2, 8, 1], "activation": "relu"}
+    assert saved["model"] == {"kind": "Mlp", "sizes": [2, 8, 1], "activation": "relu", "dtype": "float32"}
+    assert saved["format"] == 1 and saved["l2"] == 1e-4
     assert saved["likelihood"] == "bernoulli"
     assert saved["parts"] == {"train": 350, "hold_out": 75, "test": 75}
     assert saved["versions"]["jaxnn"] == jaxnn.__version__ and saved["versions"]["jax"]
@@ -148,11 +129,11 @@ def test_a_folder_in_use_is_refused_and_kept_unless_overwrite_is_given(tmp_path)
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_default_folder_names_data_and_time_and_is_never_shared(tmp_path, monkeypatch):
+def test_the_default_folder_is_named_after_the_data_and_never_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = [_run_folder.claim(TrainConfig(data="xor")) for _ in range(3)]
-    assert len(set(folders)) == 3
-    assert re.fullmatch(r"runs/xor-\d{8}T\d{6}Z", str(folders[0]))
+    assert [str(folder) for folder in folders] == ["runs/xor", "runs/xor-2", "runs/xor-3"]
+    assert str(_run_folder.claim(TrainConfig(data="some/where/my.flowers.csv"))) == "runs/my"
 
 
 # What is said
@@ -195,6 +176,19 @@ def test_a_terminal_gets_a_live_bar(monkeypatch):
         show(Progress(12.5, 200, row, 11, 1.0, "running"))
     assert "epoch 12/200  best 11" in text.getvalue() and "\x1b[" in text.getvalue()
     assert "log likelihood -0.2500  accuracy 0.7500" in text.getvalue()
+
+
+def test_slow_work_is_mentioned_after_a_while_and_quick_work_is_not(capsys, monkeypatch):
+    with _screen.working("reading"):
+        pass
+    with _screen.working("thinking", mention=False):
+        pass
+    monkeypatch.setattr(_screen, "PATIENCE", 0.2)
+    with _screen.working("drawing"):
+        time.sleep(0.5)
+    with _screen.working("evaluating") as done:
+        done()
+    assert capsys.readouterr() == ("", "drawing ...\n")
 
 
 def test_quiet_prints_the_folder_only(tmp_path):
@@ -293,7 +287,7 @@ def test_an_interrupt_anywhere_else_ends_quietly_with_130(tmp_path, monkeypatch)
 
 
 ERRORS = [
-    (["digit"], "train: data is one of digits, iris, .*; got data='digit'; did you mean 'digits'?"),
+    (["digit"], "train: data is a file or one of digits, iris, .*; got data='digit'; did you mean 'digits'?"),
     (["xor", "--activation", "rleu"], "train: activation is one of .*; got activation='rleu'; did you mean 'relu'?"),
     (["xor", "--optimizer", "adan"], "train: optimizer is one of .*; got optimizer='adan'; did you mean 'adam'?"),
     (["xor", "--learning-rate", "nan"], "train: learning_rate is a finite number >= 0; got learning_rate=nan"),
@@ -307,7 +301,10 @@ ERRORS = [
     (["xor", "--l2", "-1"], "LogLikelihood: l2 is a finite number >= 0; got l2=-1.0"),
     (["xor", "--class-weights", "1", "2", "3"], "data.class_weights: weights are one number a class; got shape .3,."),
     (["xor", "--class-weights", "0", "0"], "data.class_weights: some weight is positive"),
-    (["xor", "--folder", "."], "train: only mnist is read from a folder; got --folder . with data='xor'; leave it"),
+    (
+        ["xor", "--folder", "."],
+        "train: only mnist and fashion_mnist are read from a folder; got --folder . with data='xor'",
+    ),
     (["mnist", "--folder", "nowhere"], r"data.load\('mnist'\): the folder holds .* folder=PosixPath\('nowhere'\)"),
 ]
 
@@ -332,7 +329,7 @@ def test_a_run_folder_that_is_a_file_or_cannot_be_made_is_one_line(tmp_path):
 
 def test_debug_shows_the_traceback():
     done = run("train", "--data", "digit", "--debug")
-    assert done.code == 2 and "Traceback" in done.err and "jaxnn: train: data is one of" in done.err
+    assert done.code == 2 and "Traceback" in done.err and "jaxnn: train: data is a file or one of" in done.err
 
 
 @pytest.mark.parametrize(
@@ -357,7 +354,7 @@ def test_help_reads_like_documentation():
         assert field.name == "data" or re.search(
             rf"--{field.name.replace('_', '-')}\b.*?[a-z]{{3,}}.*?\(default: ", words
         )
-    for name in (*jaxnn.data.names(), *_build.ACTIVATIONS, *OPTIMIZERS, cli.XLA_FLAG, "exit codes: 0 trained"):
+    for name in (*jaxnn.data.names(), *_build.ACTIVATIONS, *OPTIMIZERS, _help.XLA_FLAG, "exit codes: 0 done"):
         assert name in words
 
 
@@ -415,8 +412,8 @@ def test_balanced_class_weights_come_from_the_training_part():
 @pytest.mark.parametrize(
     "before, after",
     [
-        (None, cli.XLA_FLAG),
-        ("--xla_cpu_enable_fast_math=false", f"--xla_cpu_enable_fast_math=false {cli.XLA_FLAG}"),
+        (None, _help.XLA_FLAG),
+        ("--xla_cpu_enable_fast_math=false", f"--xla_cpu_enable_fast_math=false {_help.XLA_FLAG}"),
         ("--xla_backend_extra_options=mine=1", "--xla_backend_extra_options=mine=1"),
     ],
 )

@@ -1,12 +1,16 @@
-"""The command line: `jaxnn train`. Parses, runs, and turns every typed error into one line and an exit code."""
+"""The command line, `jaxnn train` and its sisters: parses, runs, turns every error into one line and an exit code."""
 
+import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from jaxnn import _checks
 from jaxnn._version import __version__
+from jaxnn.cli import _help
 
 OK, DIVERGED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -21,38 +25,25 @@ ERRORS = (
     OSError,  # a disk that is full, a folder that cannot be written
 )
 
-# On a CPU XLA runs a loop whose data are small as one kernel, a larger one as one kernel an operation. The threshold is
-# raised to "always": steps on single examples of hundreds of features become 1.8 times faster (of few features: no
-# gain; benchmarks/single_example.py). XLA reads the variable when its backend starts, at the first computation, so
-# `main` is early enough.
-XLA_OPTION = "xla_backend_extra_options"
-XLA_FLAG = f"--{XLA_OPTION}=xla_cpu_small_while_loop_byte_threshold=1000000000000"
-
-DESCRIPTION = "Learning by gradient ascent on a log likelihood.  jaxnn --version prints the version."
-
-EPILOGUE = f"""\
-examples:
-  jaxnn train                                        digits, as `make run` does
-  jaxnn train --data spiral --hidden 64 64 --activation tanh --patience 50
-  jaxnn train --data breast_cancer --hidden              logistic regression
-  jaxnn train --data iris --hidden --plan stochastic --replacement --optimizer sgd
-  jaxnn train --data mnist --folder MNIST --hidden 128 --batch-size 128 --epochs 20
-
-exit codes: 0 trained, 1 diverged, 2 wrong input, 130 interrupted (Ctrl-C: the best
-  parameters so far are written; a second Ctrl-C gives up)
-
-XLA_FLAGS: on a CPU, steps on single examples of hundreds of features run 1.8 times faster
-  compiled into one kernel, so the command adds this, unless you have set {XLA_OPTION}:
-  {XLA_FLAG}
-"""
+COMMANDS = {  # name -> options, and the function that runs them; `data` holds commands of its own
+    "train": ("TrainConfig", "_train.train"),
+    "predict": ("PredictConfig", "_predict.predict"),
+    "evaluate": ("EvaluateConfig", "_evaluate.evaluate"),
+    "show": ("ShowConfig", "_show.show"),
+    "data": ("DataConfig", "_data.run"),
+}
+DATA_COMMANDS = ("list", "fetch", "describe")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 trained, 1 diverged, 2 wrong input, 130 interrupted."""
+    """Run the command and return its exit code: 0 done, 1 diverged, 2 wrong input, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if argv == ["--version"]:
         print(f"jaxnn {__version__}")
         return OK
+    argv += ["--help"] if argv == ["data"] else []
+    if unknown := _unknown_command(argv):
+        return _complain(unknown)
     set_xla_flags()
     try:
         import rich  # noqa: F401
@@ -60,25 +51,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tyro.extras import subcommand_cli_from_dict
     except ImportError as error:
         return _complain(f"the command line needs tyro and rich; got {error}; pip install 'jaxnn[cli]'")
-    from jaxnn.cli._config import TrainConfig
-    from jaxnn.cli._train import train
+    from jaxnn.cli import _config
 
     try:
-        config = subcommand_cli_from_dict(
-            {"train": TrainConfig},
+        config: Any = subcommand_cli_from_dict(
+            {name: getattr(_config, options) for name, (options, _) in COMMANDS.items()},
             prog="jaxnn",
-            description=DESCRIPTION,
+            description=_help.DESCRIPTION,
             args=argv,
-            config=(tyro.conf.FlagCreatePairsOff,),
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
     except SystemExit as stop:
         if not stop.code:
-            print(EPILOGUE)
+            print(_help.epilogue(argv))
         return int(stop.code or OK)
+    return _run(argv[0], config)
+
+
+def _run(command: str, config: Any) -> int:
+    """Run a command; a user's mistake is one line on standard error, and so is each warning."""
+    room, _, function = COMMANDS[command][1].partition(".")
+    debug = getattr(config, "action", config).debug
     try:
-        return train(config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", category=UserWarning)
+            warnings.showwarning = lambda message, *_, **__: print(f"jaxnn: note: {message}", file=sys.stderr)
+            return getattr(importlib.import_module(f"jaxnn.cli.{room}"), function)(config)
+    except BrokenPipeError:  # `jaxnn predict ... --output - | head`: whoever was reading has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except ERRORS as error:
-        if config.debug:
+        if debug:
             traceback.print_exc()
         return _complain(str(error))
     except KeyboardInterrupt:
@@ -89,8 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def set_xla_flags() -> None:
     """Add `XLA_FLAG` to the environment, unless the user has set that option."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if XLA_OPTION not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {XLA_FLAG}".strip()
+    if _help.XLA_OPTION not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_help.XLA_FLAG}".strip()
+
+
+def _unknown_command(argv: list[str]) -> str | None:
+    """Return what to say about a word that is no command, before anything is imported for it."""
+    what, words, known = "commands", argv[:1], list(COMMANDS)
+    if argv[0] == "data" and argv[1:]:
+        what, words, known = "commands of data", argv[1:2], list(DATA_COMMANDS)
+    if words[0].startswith("-") or words[0] in known:
+        return None
+    return f"{what} are {', '.join(known)}; got {words[0]!r}; {_checks.suggest(words[0], known)}, and see jaxnn --help"
 
 
 def _complain(text: str) -> int:

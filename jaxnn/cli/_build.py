@@ -1,5 +1,6 @@
 """From the options of `jaxnn train` to what `fit` takes: data parts, objective, optimiser, plan, seeds."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,11 +19,15 @@ from jaxnn._plans import FullBatch, MiniBatch, Stochastic
 from jaxnn._progress import Progress
 from jaxnn._types import Params
 from jaxnn.cli._config import TrainConfig
+from jaxnn.cli._source import check_no_file_options, column, is_name, read_file, table_options
 from jaxnn.data import Dataset
 
 WHO = "train"
 FRACTIONS = (0.7, 0.15, 0.15)
-MNIST_HOLD_OUT = 1 / 12  # 5,000 of 60,000, as usual
+FAR = 10.0  # times the unit that targets are expected on
+REST = 0.15  # of the data, for the part that no file is given for
+OWN_TEST = ("mnist", "fashion_mnist")  # sets with a test part of their own
+OWN_TEST_HOLD_OUT = 1 / 12  # 5,000 of 60,000, as usual
 
 
 class Seeds(NamedTuple):
@@ -82,7 +87,8 @@ class Problem:
 
 def build(config: TrainConfig) -> Problem:
     """Check the options, load and split the data, infer the likelihood; nothing is compiled yet."""
-    check_choice(WHO, "data", config.data, data.names())
+    if is_name(WHO, config.data):
+        check_no_file_options(WHO, config)
     check_choice(WHO, "activation", config.activation, ACTIVATIONS)
     check_choice(WHO, "optimizer", config.optimizer, OPTIMIZERS)
     check_integer(WHO, "epochs", config.epochs, at_least=0)
@@ -95,6 +101,8 @@ def build(config: TrainConfig) -> Problem:
     seeds = make_seeds(config.seed)
     train, hold_out, test = load_parts(config, seeds.split)
     likelihood, num_outputs = infer_likelihood(train)
+    if likelihood is gaussian:
+        note_far_targets(train)
     model = Mlp((train.num_features, *config.hidden, num_outputs), ACTIVATIONS[config.activation])
     objective = LogLikelihood(model, likelihood, l2=config.l2)
     return Problem(config, train, hold_out, test, objective, seeds, per_class(train, config.class_weights))
@@ -120,22 +128,42 @@ def make_plan(config: TrainConfig) -> Any:
 
 def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
     """Return training, hold-out and test part, stratified, standardised if the options say so."""
-    if config.data == "mnist":
-        options = {"folder": config.folder}
-        test = data.load("mnist", part="test", **options)
-        both = (1 - MNIST_HOLD_OUT, MNIST_HOLD_OUT)
-        parts = (*data.split(data.load("mnist", part="train", **options), both, seed=seed), test)
-    elif config.folder is not None:
+    if config.folder is not None and config.data not in OWN_TEST:
         raise ConfigError(
-            f"{WHO}: only mnist is read from a folder; got --folder {config.folder} with data={config.data!r}; "
-            "leave it out"
+            f"{WHO}: only {' and '.join(OWN_TEST)} are read from a folder; got --folder {config.folder} with "
+            f"data={config.data!r}; leave it out"
         )
-    else:
+    if config.data in OWN_TEST:
+        test = data.load(config.data, part="test", folder=config.folder)
+        train = data.load(config.data, part="train", folder=config.folder)
+        parts = (*data.split(train, (1 - OWN_TEST_HOLD_OUT, OWN_TEST_HOLD_OUT), seed=seed), test)
+    elif config.data in data.names():
         parts = data.split(data.load(config.data), FRACTIONS, seed=seed)
+    else:
+        parts = parts_of_files(config, seed)
     is_image = parts[0].schema.image_shape is not None
     if config.standardise == "yes" or (config.standardise == "auto" and not is_image):
         parts = data.standardise(*parts)
     return parts[0], parts[1], parts[2]
+
+
+def parts_of_files(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+    """Return the three parts: each from a file of its own where there is one, else split off from the first."""
+    given = read_file(config)
+    others = {
+        name: data.read(
+            path, like=given, label=given.schema.label_name or column(config.label), **table_options(config)
+        )
+        for name, path in (("hold_out", config.hold_out), ("test", config.test))
+        if path is not None
+    }
+    if not others:
+        train, hold_out, test = data.split(given, FRACTIONS, seed=seed)
+        return train, hold_out, test
+    if len(others) == 2:
+        return given, others["hold_out"], others["test"]
+    train, rest = data.split(given, (1 - REST, REST), seed=seed)
+    return train, others.get("hold_out", rest), others.get("test", rest)
 
 
 def infer_likelihood(ds: Dataset) -> tuple[Any, int]:
@@ -144,6 +172,20 @@ def infer_likelihood(ds: Dataset) -> tuple[Any, int]:
     if num_classes is None:
         return gaussian, ds.batch.y.shape[1] if ds.batch.y.ndim == 2 else 1
     return (bernoulli, 1) if num_classes == 2 else (categorical, num_classes)
+
+
+def note_far_targets(train: Dataset) -> None:
+    """Warn where real targets are far from the 0 the model starts at, or their spread from its unit variance."""
+    y = np.asarray(train.batch.y, np.float64)
+    mean, spread = np.abs(y.mean(axis=0)).max(), y.std(axis=0).max()
+    if max(mean, spread) > FAR or (spread < 1 / FAR and spread > 0):
+        warnings.warn(
+            f"{WHO}: real targets are near 0 with a spread near 1, as the model starts there; got mean "
+            f"{y.mean(axis=0).ravel()[0]:.4g}, deviation {y.std(axis=0).ravel()[0]:.4g}; scale the column first, or "
+            "learning takes long",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def per_class(train: Dataset, weights: Any) -> tuple[float, ...] | None:

@@ -1,31 +1,85 @@
-"""The options of `jaxnn train`: a frozen value whose docstrings are the help on the screen."""
+"""The options of every command: frozen values whose docstrings are the help on the screen."""
+
+# Lines of the help are at most 58 characters long (52 where a command has short options): it keeps these line breaks.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg, subcommand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options that every command has."""
+
+    json: bool = False
+    """Print one JSON object on standard output, and
+    nothing else."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """How a file with columns is read."""
+
+    header: Literal["auto", "yes", "no"] = "auto"
+    """Of a CSV file: whether the first line names the
+    columns. auto: yes, but numbers are refused."""
+
+    delimiter: str | None = None
+    """Of a CSV file, between cells; None: a comma."""
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Table, Common):
     """Train a network by gradient ascent on its log likelihood, with early stopping, and write a run folder.
 
     The likelihood follows from the data: two classes have one logit
     (bernoulli), more have one each (categorical), real targets have a
     mean (gaussian). 70 % of the examples are learnt from, 15 % say when
-    to stop, 15 % are touched once, at the end. mnist has a test part of
-    its own and gives 1/12 of its training part to the hold-out.
+    to stop, 15 % are touched once, at the end. mnist and fashion_mnist
+    have a test part of their own and give 1/12 of the training part to
+    the hold-out.
     """
 
-    # Lines of at most 58 characters: the help keeps these line breaks.
-
     data: str = "digits"
-    """Which data: digits, iris, wine, breast_cancer (real), or
-    circle, xor, gauss, spiral (points in the plane), or mnist
-    (see --folder)."""
+    """Which data: a file (.csv, .parquet, .feather, .arrow,
+    .npz, IDX images) with --label, or a name: digits, iris,
+    wine, breast_cancer (real), circle, xor, gauss, spiral
+    (points in the plane), mnist, fashion_mnist (downloaded,
+    or see --folder)."""
+
+    label: str | None = None
+    """Of a file: the column to learn, by name or position
+    (-1 is the last). In .npz: an array, by default y. For
+    IDX images: the file of their labels."""
+
+    labels: Literal["index", "names", "pm1"] = "index"
+    """How the file spells classes. index: 0..K-1, or words.
+    names: every distinct value is a class. pm1: -1 and +1."""
+
+    regression: bool = False
+    """The label is a real number, not a class."""
+
+    features: tuple[str, ...] | None = None
+    """Of a file: the columns to learn from. None: all but
+    the label."""
+
+    hold_out: Path | None = None
+    """A file like --data that says when to stop. None: a
+    part of --data."""
+
+    test: Path | None = None
+    """A file like --data that is touched once, at the end.
+    None: a part of --data."""
 
     folder: Path | None = None
-    """Where the four IDX files of mnist are. None: where the
-    environment variable JAXNN_MNIST says."""
+    """Where the four IDX files of mnist or fashion_mnist
+    are. None: where JAXNN_MNIST or JAXNN_FASHION_MNIST
+    says, else they are downloaded."""
 
     standardise: Literal["auto", "yes", "no"] = "auto"
     """Shift and scale every feature to mean 0 and deviation 1
@@ -80,7 +134,7 @@ class TrainConfig:
 
     run_folder: Path | None = None
     """Where everything is written. None: a new folder,
-    runs/<data>-<time in UTC>."""
+    runs/<data>, runs/<data>-2, ..."""
 
     overwrite: bool = False
     """Replace the files of an earlier run in that folder."""
@@ -88,5 +142,101 @@ class TrainConfig:
     quiet: bool = False
     """Print the run folder and nothing else."""
 
-    debug: bool = False
-    """Show the traceback of an error."""
+
+Run = Annotated[Path, Positional, arg(metavar="RUN")]
+File = Annotated[Path, Positional, arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class PredictConfig(Table, Common):
+    """Predict the label of every row of a file, with its probabilities, by the model of a run folder.
+
+    Columns are found by name, in whatever order; others are named and
+    left alone. The file need not have labels: they are not looked at.
+    """
+
+    run: Run
+    """The run folder that `jaxnn train` printed."""
+
+    file: File
+    """What to predict from: a file of any kind that can
+    be trained on."""
+
+    output: Path | None = None
+    """Where to write: a .csv or .parquet file, or - for
+    CSV on standard output. None: FILE-predictions.csv,
+    in the current folder."""
+
+    keep: tuple[str, ...] = ()
+    """Columns of the file to copy beside the
+    predictions, such as an id."""
+
+    features: str | None = None
+    """In .npz: the array to predict from. None: x."""
+
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Table, Common):
+    """Say how well the model of a run folder does on a file with labels."""
+
+    run: Run
+    """The run folder that `jaxnn train` printed."""
+
+    file: File
+    """Examples with labels, in a file of any kind that
+    can be trained on."""
+
+    label: str | None = None
+    """The column of labels. None: the one the model was
+    trained on. For IDX images: their labels' file."""
+
+
+@dataclass(frozen=True)
+class ShowConfig(Common):
+    """Show a run: what was trained, how it went, where it stopped and why, how good it is, which pictures there are."""
+
+    run: Run
+    """The run folder that `jaxnn train` printed."""
+
+
+@dataclass(frozen=True)
+class ListConfig(Common):
+    """List the data sets known by name, and which are already on this machine."""
+
+
+@dataclass(frozen=True)
+class FetchConfig(Common):
+    """Download a data set, check size and SHA-256 of every file, and say where it lies."""
+
+    name: Annotated[str, Positional, arg(metavar="NAME")]
+    """mnist or fashion_mnist."""
+
+    folder: Path | None = None
+    """Where to put the files. None: the cache folder of
+    this platform, or the variable JAXNN_CACHE."""
+
+
+@dataclass(frozen=True)
+class DescribeConfig(Table, Common):
+    """Describe a file or a named data set: rows, classes, ranges, missing values, and what training would trip over."""
+
+    data: Annotated[str, Positional, arg(metavar="DATA")]
+    """A file, or a name that `jaxnn data list` shows."""
+
+    label: str | None = None
+    """Of a file: the column of labels, by name or
+    position. None: all columns are described alike."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """List, download and describe data sets."""
+
+    action: (
+        Annotated[ListConfig, subcommand("list", prefix_name=False)]
+        | Annotated[FetchConfig, subcommand("fetch", prefix_name=False)]
+        | Annotated[DescribeConfig, subcommand("describe", prefix_name=False)]
+    )

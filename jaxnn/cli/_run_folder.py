@@ -1,9 +1,7 @@
-"""The run folder: parameters, configuration, history, metrics and pictures, each file written whole or not at all."""
+"""The run folder written: configuration, parameters, history, metrics and pictures (`_saved.py` reads it back)."""
 
 import csv
 import io
-import json
-import math
 import os
 import platform
 import sys
@@ -21,26 +19,23 @@ from jaxnn import checkpoint, plotting
 from jaxnn._checks import ConfigError
 from jaxnn._evaluate import Evaluation
 from jaxnn._fit import FitResult
+from jaxnn._saved import CONFIG, FORMAT, HISTORY, METRICS, PARAMS
 from jaxnn._state import History
 from jaxnn._version import __version__
 from jaxnn.cli._build import Problem
 from jaxnn.cli._config import TrainConfig
+from jaxnn.cli._files import write_json, write_whole
 
 PICTURES = ("learning_curves.png", "confusion.png", "reliability.png", "decision_boundary.png")
-FILES = ("config.json", "params.safetensors", "history.csv", "metrics.json", *PICTURES)
+FILES = (CONFIG, PARAMS, HISTORY, METRICS, *PICTURES)
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scikit-learn", "safetensors")
 
 
 def claim(config: TrainConfig) -> Path:
     """Return the folder of this run, made and empty of files of earlier runs; raise `ConfigError` if it is taken."""
     if config.run_folder is None:
-        stem = f"runs/{config.data}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        folder, count = Path(stem), 1
-        while folder.exists():
-            count += 1
-            folder = Path(f"{stem}-{count}")
-    else:
-        folder = config.run_folder
+        return _new(Path("runs", Path(config.data).name.partition(".")[0] or "run"))
+    folder = config.run_folder
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"train: --run-folder is a folder; got the file {folder}; choose another")
     found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
@@ -60,15 +55,39 @@ def claim(config: TrainConfig) -> Path:
     return folder
 
 
+def _new(folder: Path) -> Path:
+    """Make and return a folder of this name, or with -2, -3, ... behind it; two runs never get the same one."""
+    numbered, count = folder, 1
+    while True:
+        try:
+            numbered.parent.mkdir(parents=True, exist_ok=True)
+            numbered.mkdir()
+            return numbered
+        except FileExistsError:
+            if not numbered.parent.is_dir():
+                raise ConfigError(
+                    f"train: runs is a folder; got a file of that name in {Path.cwd()}; pass --run-folder"
+                ) from None
+            count += 1
+            numbered = folder.with_name(f"{folder.name}-{count}")
+
+
 def write_config(folder: Path, problem: Problem) -> None:
     """Write config.json: everything needed to rebuild the model and to repeat the run."""
     model = problem.objective.model
-    _write_json(
-        folder / "config.json",
+    write_json(
+        folder / CONFIG,
         {
+            "format": FORMAT,
             "config": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(problem.config).items()},
-            "model": {"kind": "Mlp", "sizes": model.sizes, "activation": problem.config.activation},
+            "model": {
+                "kind": "Mlp",
+                "sizes": model.sizes,
+                "activation": problem.config.activation,
+                "dtype": jax.dtypes.canonicalize_dtype(float).name,
+            },
             "likelihood": problem.likelihood,
+            "l2": problem.config.l2,
             "schema": problem.train.schema.to_dict(),
             "parts": {name: len(part) for name, part in problem.parts.items()},
             "class_weights": problem.class_weights,
@@ -84,27 +103,26 @@ def write_config(folder: Path, problem: Problem) -> None:
 
 def write_result(folder: Path, result: FitResult) -> None:
     """Write params.safetensors and history.csv."""
-    checkpoint.save(folder / "params.safetensors", result.params)
+    checkpoint.save(folder / PARAMS, result.params)
     text = io.StringIO(newline="")
     rows = csv.DictWriter(text, History._fields, lineterminator="\n")
     rows.writeheader()
     rows.writerows(result.history.rows())
-    _write(folder / "history.csv", lambda path: path.write_text(text.getvalue()))
+    write_whole(folder / HISTORY, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
 
 
-def write_metrics(folder: Path, result: FitResult, evaluations: dict[str, Evaluation]) -> None:
-    """Write metrics.json: how the run ended, and the figures of every part."""
-    _write_json(
-        folder / "metrics.json",
-        {
-            "status": str(result.status),
-            "message": result.message,
-            "best_epoch": result.best_epoch,
-            "epochs": int(result.history.epoch[-1]),
-            "seconds": float(result.history.seconds[-1]),
-            **{part: evaluation.to_dict() for part, evaluation in evaluations.items()},
-        },
-    )
+def write_metrics(folder: Path, result: FitResult, evaluations: dict[str, Evaluation]) -> dict[str, Any]:
+    """Write metrics.json, how the run ended and the figures of every part, and return what it holds."""
+    metrics = {
+        "status": str(result.status),
+        "message": result.message,
+        "best_epoch": result.best_epoch,
+        "epochs": int(result.history.epoch[-1]),
+        "seconds": float(result.history.seconds[-1]),
+        **{part: evaluation.to_dict() for part, evaluation in evaluations.items()},
+    }
+    write_json(folder / METRICS, metrics)
+    return metrics
 
 
 def draw(folder: Path, problem: Problem, result: FitResult, test: Evaluation) -> None:
@@ -123,7 +141,7 @@ def draw(folder: Path, problem: Problem, result: FitResult, test: Evaluation) ->
             )
     for name, make in figures.items():
         figure = make()
-        _write(folder / name, lambda path, figure=figure: figure.savefig(path, format="png"))
+        write_whole(folder / name, lambda path, figure=figure: figure.savefig(path, format="png"))
 
 
 def written(folder: Path) -> list[str]:
@@ -139,24 +157,3 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
-    _write(path, lambda temporary: temporary.write_text(text))
-
-
-def _without_nan(value: Any) -> Any:
-    """Return the value with null for NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the file, then rename over it."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)

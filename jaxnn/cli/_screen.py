@@ -1,10 +1,13 @@
-"""What `jaxnn train` says: lines and tables on standard output, a live bar on a terminal, plain lines elsewhere."""
+"""What the commands say: lines and tables on standard output, a live bar on a terminal, plain lines elsewhere."""
 
+import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich import box
@@ -23,13 +26,19 @@ from jaxnn._state import Status
 from jaxnn._types import Params
 from jaxnn._version import __version__
 from jaxnn.cli._build import Problem, make_plan
+from jaxnn.cli._files import to_json
+from jaxnn.cli._run_folder import written
+from jaxnn.data import Schema
 
 SECONDS_BETWEEN_LINES = 2.0  # where there is no terminal
+WIDTH = 120  # of tables where there is no terminal
+LONGEST_LIST = 60  # characters of class names on a line
 WHY = {
     "bernoulli": "two classes: one logit, P(y=1) = sigmoid",
     "categorical": "{0} classes: one logit each, P(y) = softmax",
     "gaussian": "real targets: their mean, with unit variance",
 }
+PARTS_OF_A_RUN = {"train", "hold_out", "test"}
 COLUMNS = {
     "log_likelihood": "log likelihood\n(nats per example)",
     "accuracy": "accuracy",
@@ -39,28 +48,85 @@ COLUMNS = {
 }
 
 
-class Screen:
-    """Prints. When quiet it says only where the run folder is, and that a run diverged."""
+PATIENCE = 1.0  # seconds after which work that goes on is mentioned
 
-    def __init__(self, quiet: bool):
+
+@contextmanager
+def working(what: str, mention: bool = True) -> Iterator[Callable[[], None]]:
+    """Say on standard error that something is being done: a spinner on a terminal, a line after a second elsewhere.
+
+    Gives a function that ends it early.
+    """
+    console = Console(stderr=True, highlight=False)
+    if not mention:
+        yield lambda: None
+        return
+    if console.is_terminal:
+        with console.status(f"{what} ...") as status:
+            yield status.stop
+        return
+    timer = threading.Timer(PATIENCE, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
+
+
+def print_table(table: Table) -> None:
+    """Print a table, as wide as the terminal, or as wide as it needs where there is none."""
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(highlight=False, width=width).print(table)
+
+
+def say(*lines: str) -> None:
+    """Print lines as they are."""
+    for line in lines:
+        print(line)
+
+
+def facts_of(facts: dict[str, str]) -> list[str]:
+    """Return a line a fact, their names in a column."""
+    return [f"{name:<12}{fact}" for name, fact in facts.items()]
+
+
+def figures_table(rows: dict[str, dict[str, Any]]) -> Table:
+    """Return a table of the figures of data sets, as `Evaluation.to_dict` gives them, a row each."""
+    shown = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    table = Table(box=box.SIMPLE, title_style="bold")
+    table.add_column("data" if set(rows) - PARTS_OF_A_RUN else "part", no_wrap=True)
+    table.add_column("examples", justify="right")
+    for name in shown:
+        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+    for label, row in rows.items():
+        cells = (f"{row[name]:.4f}" if row.get(name) is not None else "" for name in shown)
+        table.add_row(label.replace("_", "-") if label in PARTS_OF_A_RUN else label, f"{row['num_examples']:,}", *cells)
+    return table
+
+
+class Screen:
+    """Prints what `train` does. When quiet it says only where the run folder is, and that a run diverged."""
+
+    def __init__(self, quiet: bool, json: bool = False):
         self.quiet = quiet
-        self.console = Console(quiet=quiet, highlight=False)
+        self.json = json
+        self.console = Console(quiet=quiet or json, highlight=False)
 
     def say(self, *lines: str) -> None:
-        """Print lines as they are."""
-        for line in lines:
-            self.console.print(line, markup=False, soft_wrap=True)
+        """Print lines as they are, unless quiet."""
+        if not self.console.quiet:
+            say(*lines)
 
     def problem(self, problem: Problem, params: Params) -> None:
         """Say what will be done: data, likelihood, model, steps, stopping."""
         config, schema = problem.config, problem.train.schema
         sizes = [len(part) for part in (problem.train, problem.hold_out, problem.test)]
-        classes = f"{schema.num_classes} classes" if schema.num_classes else "real targets"
         plan = make_plan(config)
         facts = {
             "device": f"{jax.devices()[0].device_kind}, jaxnn {__version__}, seed {config.seed}",
             "data": f"{schema.name}: {sum(sizes):,} examples, {problem.train.num_features} features"
-            f"{' (standardised)' if schema.mean else ''}, {classes}",
+            f"{' (standardised)' if schema.mean else ''}, {classes_of(schema)}",
             "parts": "{:,} to learn from, {:,} hold-out, {:,} test (untouched until the end)".format(*sizes),
             "likelihood": f"{problem.likelihood} ({WHY[problem.likelihood].format(schema.num_classes)})",
             "model": f"{problem.objective.model!r}",
@@ -72,13 +138,14 @@ class Screen:
         if problem.class_weights is not None:
             numbers = ", ".join(f"{w:.3g}" for w in problem.class_weights)
             facts["weights"] = f"{numbers} for an example of each class, while learning and stopping"
-        self.say(*(f"{name:<12}{fact}" for name, fact in facts.items()), "", summary(params), "")
+        self.say(*facts_of(facts), "", summary(params), "")
 
     @contextmanager
     def progress(self, max_epochs: int) -> Iterator[Callable[[Progress], None]]:
         """Give a function that shows the progress handed to it: a live bar, or a line now and then."""
-        if not self.console.is_terminal or self.quiet:
-            yield self._lines()
+        if not self.console.is_terminal or self.console.quiet:
+            with working("compiling", mention=not self.console.quiet) as done:
+                yield self._lines(done)
             return
         bar = Bar(
             SpinnerColumn(),
@@ -96,11 +163,12 @@ class Screen:
         with Live(Group(bar, figures), console=self.console):
             yield show
 
-    def _lines(self) -> Callable[[Progress], None]:
+    def _lines(self, begun: Callable[[], None]) -> Callable[[Progress], None]:
         last = -SECONDS_BETWEEN_LINES
 
         def show(progress: Progress) -> None:
             nonlocal last
+            begun()
             now = time.perf_counter()
             if progress.status != "running" or now - last >= SECONDS_BETWEEN_LINES:
                 last = now
@@ -116,22 +184,28 @@ class Screen:
         else:
             message = result.message.partition("; go on with")[0]  # that hint is for callers of `fit`
             self.say("", f"{message} ({result.history.seconds[-1]:.1f} s, compiling included)")
-        figures = {part: evaluation.to_dict() for part, evaluation in evaluations.items()}
-        shown = [name for name in COLUMNS if name in figures["test"]]
-        table = Table(box=box.SIMPLE, title_style="bold")
-        table.add_column("part")
-        table.add_column("examples", justify="right")
-        for name in shown:
-            table.add_column(COLUMNS[name], justify="right")
-        for part, row in figures.items():
-            table.add_row(part.replace("_", "-"), f"{row['num_examples']:,}", *(f"{row[name]:.4f}" for name in shown))
-        self.console.print(table)
+        if not self.console.quiet:
+            print_table(figures_table({part: evaluation.to_dict() for part, evaluation in evaluations.items()}))
 
-    def written(self, folder: Path, files: list[str]) -> None:
-        """Say where everything is."""
-        if self.quiet:
+    def written(self, folder: Path, metrics: dict[str, Any], from_file: bool) -> None:
+        """Say where everything is and what can be done with it."""
+        if self.json:
+            print(to_json({"run_folder": str(folder)} | metrics))
+        elif self.quiet:
             print(folder)
+        files = written(folder)
         pictures = [name for name in files if name.endswith(".png")]
         others = [name for name in files if name not in pictures]
         self.say(f"run folder  {folder}", f"files       {', '.join(others)}")
         self.say(f"pictures    {', '.join(pictures) or 'none: matplotlib is missing (pip install jaxnn[plot])'}")
+        if from_file:
+            self.say(f"next        jaxnn predict {shlex.quote(str(folder))} NEW_FILE")
+
+
+def classes_of(schema: Schema) -> str:
+    """Return the classes of a data set in words."""
+    if schema.num_classes is None:
+        return "real targets"
+    names = schema.class_names
+    listed = f": {', '.join(names)}" if names and sum(map(len, names)) < LONGEST_LIST else ""
+    return f"{schema.num_classes} classes{listed}"

@@ -2,21 +2,23 @@
 
 import warnings
 
+from jaxnn import data
 from jaxnn._evaluate import evaluate
 from jaxnn._state import Status
 from jaxnn.cli import _run_folder
 from jaxnn.cli._build import build
 from jaxnn.cli._config import TrainConfig
-from jaxnn.cli._screen import Screen
+from jaxnn.cli._screen import Screen, working
 
 EXIT_CODES = {Status.DIVERGED: 1, Status.INTERRUPTED: 130}
 
 
 def train(config: TrainConfig) -> int:
     """Train, write the run folder, say where it is; return the exit code."""
-    screen = Screen(config.quiet)
-    problem = build(config)
-    params = problem.initial_params()
+    screen = Screen(config.quiet, config.json)
+    with working(f"reading {config.data}", mention=not config.quiet):
+        problem = build(config)
+        params = problem.initial_params()
     folder = _run_folder.claim(config)
     _run_folder.write_config(folder, problem)
     screen.problem(problem, params)
@@ -26,9 +28,11 @@ def train(config: TrainConfig) -> int:
         result = problem.learn(params, progress=show)
     _run_folder.write_result(folder, result)
 
-    evaluations = {name: evaluate(problem.objective, result.params, part) for name, part in problem.parts.items()}
-    _run_folder.write_metrics(folder, result, evaluations)
+    with working("evaluating", mention=not config.quiet):
+        evaluations = {name: evaluate(problem.objective, result.params, part) for name, part in problem.parts.items()}
+    metrics = _run_folder.write_metrics(folder, result, evaluations)
     screen.result(result, evaluations)
-    _run_folder.draw(folder, problem, result, evaluations["test"])
-    screen.written(folder, _run_folder.written(folder))
+    with working("drawing", mention=not config.quiet):
+        _run_folder.draw(folder, problem, result, evaluations["test"])
+    screen.written(folder, metrics, from_file=config.data not in data.names())
     return EXIT_CODES.get(result.status, 0)

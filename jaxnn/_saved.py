@@ -1,0 +1,192 @@
+"""A run folder read back: the model with its parameters, what it knows about its data, and how the run went."""
+
+import csv
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn import checkpoint
+from jaxnn._activations import ACTIVATIONS
+from jaxnn._checks import CheckpointError, suggest
+from jaxnn._likelihoods import bernoulli, categorical, gaussian
+from jaxnn._models import Mlp
+from jaxnn._objectives import LogLikelihood
+from jaxnn._state import History
+from jaxnn._types import Params
+from jaxnn.data import Schema
+
+WHO = "load_run"
+FORMAT = 1  # of config.json; raised when an older jaxnn could no longer read it
+CONFIG, PARAMS, HISTORY, METRICS = "config.json", "params.safetensors", "history.csv", "metrics.json"
+LIKELIHOODS = {"bernoulli": bernoulli, "categorical": categorical, "gaussian": gaussian}
+PARTS = ("train", "hold_out", "test")
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run as `load_run` found it.
+
+    Attributes:
+      folder: where it lies.
+      objective: the `LogLikelihood` that was maximised, its model inside.
+      params: the best parameters on the hold-out.
+      schema: of the training data: names, classes and scale, so that `data.read_inputs(file, like=run.schema)` gives
+        new data as the model wants them.
+      history: a row an epoch.
+      status, message: how it ended and why, in words; both empty for a run that was ended before it wrote them.
+      best_epoch: the epoch of the parameters; None where that was not written.
+      figures: of each part ("train", "hold_out", "test"), as `Evaluation.to_dict` gives them.
+      config: all of config.json: options, seeds, versions, device.
+    """
+
+    folder: Path
+    objective: LogLikelihood
+    params: Params
+    schema: Schema
+    history: History
+    status: str
+    message: str
+    best_epoch: int | None
+    figures: dict[str, dict[str, Any]]
+    config: dict[str, Any]
+
+
+def load_run(folder: str | PathLike[str]) -> SavedRun:
+    """Return the run that `jaxnn train` wrote to a folder.
+
+    Args:
+      folder: the run folder, or the config.json in it.
+
+    Raises:
+      CheckpointError: no such folder, a file missing or damaged, parameters of another model, a newer format.
+
+    Example:
+      Two lines to a model, two more to the probabilities of new data:
+
+      >>> import jaxnn
+      >>> run = jaxnn.load_run("runs/flowers")  # doctest: +SKIP
+      >>> x = jaxnn.data.read_inputs("new.csv", like=run.schema).x  # doctest: +SKIP
+      >>> jaxnn.predict_proba(run.objective, run.params, x)  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    folder = folder.parent if folder.name == CONFIG else folder
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{WHO}: a run folder holds {CONFIG}; got folder={str(folder)!r}; {_near(folder)}")
+    config = _json(folder / CONFIG)
+    try:
+        if config["format"] > FORMAT:
+            raise CheckpointError(
+                f"{WHO}: this jaxnn reads run folders up to format {FORMAT}; got {config['format']} in "
+                f"{folder / CONFIG}; install jaxnn {config['versions']['jaxnn']}, which wrote it, or a newer one"
+            )
+        objective = _objective(config)
+        schema = Schema.from_dict(config["schema"])
+        dtype = jnp.dtype(config["model"]["dtype"])
+        _check_fit(objective.model, schema)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{WHO}: {CONFIG} is as jaxnn wrote it; got {type(error).__name__}: {error}, in {folder / CONFIG}; restore "
+            "the file or train again"
+        ) from error
+    params = _params(folder / PARAMS, objective.model, dtype)
+    metrics = _json(folder / METRICS) if (folder / METRICS).exists() else {}
+    return SavedRun(
+        folder=folder,
+        objective=objective,
+        params=params,
+        schema=schema,
+        history=_history(folder / HISTORY),
+        status=str(metrics.get("status", "")),
+        message=str(metrics.get("message", "")),
+        best_epoch=metrics.get("best_epoch"),
+        figures={part: metrics[part] for part in PARTS if isinstance(metrics.get(part), dict)},
+        config=config,
+    )
+
+
+def _objective(config: dict[str, Any]) -> LogLikelihood:
+    """Return the objective that config.json describes."""
+    spec = config["model"]
+    if spec["kind"] != "Mlp":
+        raise ValueError(f"a model of kind {spec['kind']!r}")
+    model = Mlp(tuple(spec["sizes"]), ACTIVATIONS[spec["activation"]])
+    return LogLikelihood(model, LIKELIHOODS[config["likelihood"]], l2=config["l2"])
+
+
+def _check_fit(model: Mlp, schema: Schema) -> None:
+    """Raise `ValueError` where the schema speaks of other features or classes than the model has."""
+    for name in ("feature_names", "mean", "scale"):
+        column = getattr(schema, name)
+        if column is not None and len(column) != model.sizes[0]:
+            raise ValueError(f"{len(column)} {name} for a model of {model.sizes[0]} features")
+    outputs = 1 if schema.num_classes == 2 else schema.num_classes
+    if outputs is not None and model.sizes[-1] != outputs:
+        raise ValueError(f"{schema.num_classes} classes for a model of {model.sizes[-1]} outputs")
+    if schema.class_names is not None and len(schema.class_names) != schema.num_classes:
+        raise ValueError(f"{len(schema.class_names)} class_names for {schema.num_classes} classes")
+
+
+def _params(path: Path, model: Mlp, dtype: Any) -> Params:
+    """Return the parameters in a file, after its size was found to be that of the model's."""
+    shapes = jax.eval_shape(lambda: model.init(0, dtype))
+    want = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    if not path.is_file():
+        raise CheckpointError(
+            f"{WHO}: a finished run has {PARAMS}; got none in {str(path.parent)!r}; it was ended before its parameters "
+            "were written: train again"
+        )
+    if path.stat().st_size < want:  # before the zeros that `load` compares with are made
+        raise CheckpointError(
+            f"{WHO}: {PARAMS} holds the parameters of {model!r}, {want:,} bytes; got {path.stat().st_size:,}, in "
+            f"{path}; restore the file or train again"
+        )
+    return checkpoint.load(path, like=jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+
+
+def _history(path: Path) -> History:
+    """Return the history in a CSV file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        columns: dict[str, Any] = {name: np.array([float(row[name]) for row in rows]) for name in History._fields}
+        epoch = columns.pop("epoch")
+        if not len(rows) or not np.array_equal(epoch, np.arange(len(rows))):
+            raise ValueError(f"epochs {epoch[:5].tolist()}")
+        return History(epoch=epoch.astype(np.int32), **columns)
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{WHO}: {HISTORY} has a row an epoch, from 0; got {type(error).__name__}: {error}, in {path}; restore the "
+            "file or train again"
+        ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file."""
+    try:
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, dict):
+            raise ValueError(f"a {type(value).__name__}")
+        return value
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{WHO}: {path.name} is a JSON object; got {error}, in {path}; restore the file or train again"
+        ) from error
+
+
+def _near(folder: Path) -> str:
+    """Return what to do about a folder that holds no run: the runs beside it."""
+    try:
+        runs = sorted(path.parent.name for path in folder.parent.glob(f"*/{CONFIG}"))
+    except OSError:
+        runs = []
+    if not runs:
+        return "pass the folder that `jaxnn train` printed"
+    return f"in {str(folder.parent)!r}: {suggest(folder.name, runs)}"

@@ -1,0 +1,100 @@
+"""`jaxnn show`: a run folder in one screen: what was trained, how it went, where it stopped and why, how good it is."""
+
+import math
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from jaxnn._models import summary
+from jaxnn._saved import METRICS, SavedRun, load_run
+from jaxnn.cli._config import ShowConfig
+from jaxnn.cli._files import to_json
+from jaxnn.cli._run_folder import written
+from jaxnn.cli._screen import classes_of, facts_of, figures_table, print_table, say
+
+SHOWN = 8  # rows of the history
+HISTORY = {  # column -> heading, and how a number is written
+    "log_likelihood": ("log likelihood\n(training)", "{:.4f}"),
+    "hold_out_log_likelihood": ("log likelihood\n(hold-out)", "{:.4f}"),
+    "hold_out_accuracy": ("accuracy\n(hold-out)", "{:.4f}"),
+    "update_ratio": ("|update|\n/ |w|", "{:.2%}"),
+    "seconds": ("seconds", "{:.1f}"),
+}
+
+
+def show(config: ShowConfig) -> int:
+    """Print the run; return the exit code."""
+    run = load_run(config.run)
+    if config.json:
+        print(to_json(_everything(run)))
+        return 0
+    say(*facts_of(_facts(run)), "", summary(run.params), "", _end(run))
+    print_table(_history(run))
+    if run.figures:
+        print_table(figures_table(run.figures))
+    files = written(run.folder)
+    pictures = [str(run.folder / name) for name in files if name.endswith(".png")]
+    say(f"files       {', '.join(name for name in files if not name.endswith('.png'))}")
+    say("pictures    " + "\n            ".join(pictures or ["none"]))
+    return 0
+
+
+def _facts(run: SavedRun) -> dict[str, str]:
+    options, schema = run.config.get("config", {}), run.schema
+    parts = run.config.get("parts", {})
+    sizes = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in parts.items())
+    scale = " (standardised)" if schema.mean else ""
+    versions, device = run.config.get("versions", {}), run.config.get("device", {})
+    return {
+        "run": str(run.folder),
+        "trained": f"{run.config.get('started', '')}, jaxnn {versions.get('jaxnn')}, jax {versions.get('jax')}, "
+        f"{device.get('kind')}",
+        "data": f"{options.get('data')}: {run.objective.model.sizes[0]} features{scale}, {classes_of(schema)}",
+        "parts": sizes,
+        "likelihood": str(run.config["likelihood"]),
+        "model": f"{run.objective.model!r}",
+        "steps": f"{options.get('plan')}, {options.get('optimizer')} at {options.get('learning_rate')}, l2 "
+        f"{options.get('l2')}, seed {options.get('seed')}",
+    }
+
+
+def _end(run: SavedRun) -> str:
+    """Return where the run stopped and why."""
+    if not run.status:
+        return f"no {METRICS}: the run was ended before it said how; these are the parameters it had written"
+    return run.message.partition("; go on with")[0]
+
+
+def _history(run: SavedRun) -> Table:
+    """Return the first and last rows of the history, the best one, and some in between."""
+    epochs = run.history.epoch
+    rows = set(np.linspace(0, len(epochs) - 1, SHOWN).round().astype(int).tolist())
+    best = run.best_epoch if run.best_epoch in range(len(epochs)) else None
+    rows |= set() if best is None else {best}
+    columns = {name: np.asarray(getattr(run.history, name), float) for name in HISTORY}
+    shown = [name for name, column in columns.items() if np.isfinite(column).any()]
+    table = Table(box=box.SIMPLE)
+    table.add_column("epoch", justify="right")
+    for name in shown:
+        table.add_column(HISTORY[name][0], justify="right", no_wrap=True)
+    table.add_column("")
+    for i in sorted(rows):
+        cells = (HISTORY[name][1].format(v) if math.isfinite(v := columns[name][i]) else "" for name in shown)
+        table.add_row(f"{i}", *cells, "returned" if i == best else "")
+    return table
+
+
+def _everything(run: SavedRun) -> dict[str, Any]:
+    """Return the run for scripts."""
+    return {
+        "run_folder": str(run.folder),
+        "status": run.status,
+        "message": run.message,
+        "best_epoch": run.best_epoch,
+        "figures": run.figures,
+        "history": run.history.rows(),
+        "files": written(run.folder),
+        "config": run.config,
+    }

@@ -1,0 +1,65 @@
+"""From what the user typed to data: a name or a file, a column by name or position, options that belong to files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxnn import data
+from jaxnn._checks import ConfigError, suggest
+from jaxnn.cli._config import Table, TrainConfig
+from jaxnn.data import Dataset
+
+FILE_OPTIONS = ("label", "labels", "regression", "features", "hold_out", "test", "header", "delimiter")
+
+
+def is_name(who: str, text: str) -> bool:
+    """Return whether the text names a data set, not a file; raise `ConfigError` where it is neither."""
+    names = data.names()
+    if text in names:
+        return True
+    path = Path(text)
+    if path.exists():
+        return False
+    beside = [str(other) for other in path.parent.glob("*") if other.suffix and other.is_file()]
+    near = suggest(text, [*names, *beside])
+    hint = near if near.startswith("did you mean") else f"the current folder is {Path.cwd()}"
+    raise ConfigError(f"{who}: data is a file or one of {', '.join(names)}; got data={text!r}; {hint}")
+
+
+def column(text: str | None) -> str | int | None:
+    """Return a column as `data.read` takes it: a whole number is a position, anything else a name."""
+    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else text
+
+
+def table_options(config: Table) -> dict[str, Any]:
+    """Return how a file with columns is read, for `data.read`."""
+    header = {"auto": None, "yes": True, "no": False}[config.header]
+    delimiter = "\t" if config.delimiter == "\\t" else config.delimiter
+    return {"header": header, "delimiter": delimiter}
+
+
+def read_file(config: TrainConfig) -> Dataset:
+    """Return the data of the file to train on."""
+    features = None if config.features is None else [column(name) for name in config.features]
+    if config.data.endswith(".npz") and features is not None:
+        features = features[0]
+    return data.read(
+        config.data,
+        label=column(config.label),
+        labels=config.labels,
+        regression=config.regression,
+        features=features,
+        **table_options(config),
+    )
+
+
+def check_no_file_options(who: str, config: TrainConfig) -> None:
+    """Raise `ConfigError` for an option of files beside the name of a data set."""
+    for option in FILE_OPTIONS:
+        value, default = getattr(config, option), TrainConfig.__dataclass_fields__[option].default
+        if value != default:
+            flag = option.replace("_", "-")
+            raise ConfigError(
+                f"{who}: --{flag} goes with a file; got --{flag} {value} with data={config.data!r}, a set known by "
+                "name; leave it out, or pass --data FILE"
+            )

@@ -1,0 +1,607 @@
+"""From a file of one's own to predictions: `jaxnn train --data FILE`, `predict`, `evaluate`, `show`, and `load_run`."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from command import read_json, run
+from sklearn.datasets import load_iris
+
+import jaxnn
+
+IRIS = load_iris()
+COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+ORDER = np.random.default_rng(0).permutation(150)
+QUICK = ["--hidden", "4", "--epochs", "40", "--learning-rate", "0.05"]  # one program serves every run on flowers
+
+
+def flowers(rows, columns=COLUMNS, label="species", names=IRIS.target_names, **more):
+    """Return the text of a CSV file of some of the irises, columns in the order asked for."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*more, *columns, *([label] if label else [])])
+    for i in rows:
+        cells = [repr(float(IRIS.data[i, COLUMNS.index(name)])) for name in columns]
+        writer.writerow([*(value(i) for value in more.values()), *cells, *([names[IRIS.target[i]]] if label else [])])
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a training file, files to predict from, and the run folder of a model."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "flowers.csv").write_text(flowers(ORDER[:120]))
+    (folder / "new.csv").write_text(flowers(ORDER[120:], COLUMNS[::-1], None, id=lambda i: f"f{i:03d}"))
+    (folder / "test.csv").write_text(flowers(ORDER[120:], COLUMNS[::-1]))
+    done = run("train", "--data", folder / "flowers.csv", "--label", "species", *QUICK, "--run-folder", folder / "run")
+    assert (done.code, done.err) == (0, "")
+    return SimpleNamespace(folder=folder, run=folder / "run", out=done.out)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch, home):
+    """Work in an empty folder, and draw nothing: test_cli.py looks at the pictures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jaxnn.cli._run_folder.draw", lambda *_: None)
+
+
+def rows_of(path):
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --- train ------------------------------------------------------------------------------------------------
+
+
+def test_training_on_a_file_says_what_it_is_and_what_comes_next(home):
+    assert "flowers: 120 examples, 4 features (standardised), 3 classes: setosa, versicolor, virginica" in home.out
+    assert "84 to learn from, 18 hold-out, 18 test" in home.out
+    assert f"next        jaxnn predict {home.run} NEW_FILE" in home.out
+    saved = read_json(home.run / "config.json")
+    assert saved["schema"]["label_name"] == "species" and saved["schema"]["feature_names"] == COLUMNS
+    assert read_json(home.run / "metrics.json")["test"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("given", ["hold_out", "test", "both"])
+def test_hold_out_and_test_can_be_files_of_their_own(home, tmp_path, given):
+    files = {"hold_out": ["--hold-out", home.folder / "test.csv"], "test": ["--test", home.folder / "test.csv"]}
+    options = [option for name, pair in files.items() if given in (name, "both") for option in pair]
+    done = run("train", "--data", home.folder / "flowers.csv", "--label", "-1", *QUICK[:2], "--epochs", "1", *options)
+    assert done.code == 0, done.err
+    config = read_json(tmp_path / "runs" / "flowers" / "config.json")
+    rest = {"hold_out": (102, 30, 18), "test": (102, 18, 30), "both": (120, 30, 30)}[given]
+    assert tuple(config["parts"].values()) == rest
+    # Standardised by the training part, and the rows of the file in their own order.
+    found = jaxnn.load_run(tmp_path / "runs" / "flowers")
+    ds = jaxnn.data.read(home.folder / "test.csv", like=found.schema)
+    figures = jaxnn.evaluate(found.objective, found.params, ds).to_dict()
+    assert figures == found.figures["test" if given != "hold_out" else "hold_out"]
+
+
+def test_every_option_of_a_file_reaches_the_reader(tmp_path):
+    text = flowers(ORDER[:60], label="kind", names=["1", "2", "3"]).replace(",", ";")
+    (tmp_path / "semi.csv").write_text(text)
+    done = run(
+        "train",
+        "--data",
+        "semi.csv",
+        "--label",
+        "kind",
+        "--labels",
+        "names",
+        "--delimiter",
+        ";",
+        "--features",
+        "petal_length",
+        "1",
+        "--hidden",
+        "--epochs",
+        "1",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    schema = read_json(tmp_path / "runs" / "semi" / "config.json")["schema"]
+    assert schema["feature_names"] == ["petal_length", "sepal_width"] and schema["class_names"] == ["1", "2", "3"]
+    assert json.loads(done.out)["status"] == "max_epochs" and json.loads(done.out)["run_folder"] == "runs/semi"
+    headless = "\n".join(text.splitlines()[1:]).replace(";", "\t")
+    (tmp_path / "headless.csv").write_text(headless)
+    done = run(
+        "train",
+        "--data",
+        "headless.csv",
+        "--label",
+        "4",
+        "--labels",
+        "names",
+        "--header",
+        "no",
+        "--delimiter",
+        r"\t",
+        "--hidden",
+        "--epochs",
+        "1",
+        "--quiet",
+    )
+    assert (done.code, done.out) == (0, "runs/headless\n"), done.err
+
+
+def test_real_targets_of_a_file_are_learnt_predicted_and_evaluated(tmp_path):
+    x = np.linspace(-1, 1, 80)
+    np.savetxt(tmp_path / "line.csv", np.c_[x, 2 * x], "%.6f", ",", header="x,y", comments="")
+    done = run("train", "--data", "line.csv", "--label", "y", "--regression", "--hidden", "--learning-rate", "0.05")
+    assert done.code == 0 and "gaussian" in done.out and done.err == ""
+    (tmp_path / "new.csv").write_text("x\n0.5\n-0.25\n")
+    assert run("predict", "runs/line", "new.csv").code == 0
+    np.testing.assert_allclose([float(row["y"]) for row in rows_of("new-predictions.csv")], [1, -0.5], atol=0.02)
+    done = run("evaluate", "runs/line", "line.csv", "--json")
+    assert json.loads(done.out)["root_mean_squared_error"] < 0.02
+
+
+def test_targets_far_from_the_unit_get_a_note(tmp_path):
+    np.savetxt(tmp_path / "far.csv", np.c_[np.arange(40), 1e5 + np.arange(40)], "%g", ",", header="x,y", comments="")
+    done = run("train", "--data", "far.csv", "--label", "y", "--regression", "--hidden", "--epochs", "1", "--quiet")
+    assert done.code == 0
+    assert re.fullmatch(
+        r"jaxnn: note: train: real targets are near 0 .*; got mean 1e\+05, deviation [\d.]+; .*\n", done.err
+    )
+
+
+def test_arrays_tables_and_images_can_be_trained_on_and_predicted_from(tmp_path):
+    x, y = IRIS.data[ORDER].astype(np.float32), IRIS.target[ORDER]
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    table = pa.table(
+        {name: x[:, j] for j, name in enumerate(COLUMNS)}
+        | {"size": pa.array(["s", "l"] * 75).dictionary_encode(), "y": y}
+    )
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    pixels = (x[:, :, None] * 25).astype(np.uint8)
+    (tmp_path / "i.idx").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", *pixels.shape) + pixels.tobytes())
+    (tmp_path / "l.idx").write_bytes(bytes([0, 0, 8, 1]) + struct.pack(">I", 150) + y.astype(np.uint8).tobytes())
+    for name, label in (("a.npz", []), ("t.parquet", ["--label", "y"]), ("i.idx", ["--label", "l.idx"])):
+        assert run("train", "--data", name, *label, "--hidden", "--epochs", "1", "--quiet").err == ""
+        stem = name[0]
+        done = run("predict", f"runs/{stem}", name, "--output", f"out-{stem}.parquet")
+        assert done.code == 0, done.err
+        answers = pa.parquet.read_table(f"out-{stem}.parquet")
+        label = "y" if stem == "t" else "label"
+        assert answers.column_names == [label, "P(0)", "P(1)", "P(2)"] and answers.num_rows == 150
+        assert answers.schema.field("P(0)").type == pa.float32()
+        p = np.stack([answers.column(f"P({k})").to_numpy() for k in range(3)], axis=1)
+        np.testing.assert_array_equal(answers.column(label).to_numpy(), p.argmax(axis=1))
+    assert json.loads(run("evaluate", "runs/i", "i.idx", "--label", "l.idx", "--json").out)["num_examples"] == 150
+
+
+TRAIN_FAULTS = [  # options after --data, what is said
+    (["flower.csv"], r"train: data is a file or one of .*; got data='flower.csv'; did you mean 'flowers.csv'\?"),
+    (["flowers.csv"], r"data.read: label is the column to learn; got label=None; .*'petal_width', 'species'"),
+    (["flowers.csv", "--label", "specie"], r".*got label='specie'; did you mean 'species'\?"),
+    (["flowers.csv", "--label", "9"], r".*got label=9; columns are numbered 0 to 4"),
+    (
+        ["flowers.csv", "--label", "species", "--features", "petal_lenght"],
+        r".*'petal_lenght'; did you mean 'petal_length'",
+    ),
+    (["flowers.csv", "--label", "species", "--delimiter", "ab"], r".*one character; got delimiter='ab'"),
+    (
+        ["flowers.csv", "--label", "petal_width", "--features", "0"],
+        r"data.read: labels are whole numbers 0..K-1; .*regression=True",
+    ),
+    (["flowers.csv", "--label", "species", "--test", "nowhere.csv"], r".*got source='nowhere.csv': No such file"),
+    (
+        ["flowers.csv", "--label", "species", "--hold-out", "other.csv"],
+        r".*every feature of 'flowers'; got no 'sepal_wi",
+    ),
+    (["broken.csv", "--label", "species"], r"data.read: every line has one cell a column; .*on line 3 of broken.csv"),
+    (["tiny.csv", "--label", "species"], r"data.split: every part has an example; got 2 examples"),
+    (["digits", "--label", "species"], r"train: --label goes with a file; got --label species with data='digits'"),
+    (["digits", "--hold-out", "flowers.csv"], r"train: --hold-out goes with a file"),
+    (
+        ["flowers.csv", "--label", "species", "--folder", "."],
+        r"train: only mnist and fashion_mnist are read from a folder",
+    ),
+]
+
+
+@pytest.mark.parametrize("options, text", TRAIN_FAULTS, ids=[" ".join(options) for options, _ in TRAIN_FAULTS])
+def test_a_mistake_about_a_file_is_one_line_and_nothing_is_written(home, tmp_path, options, text):
+    shutil.copy(home.folder / "flowers.csv", tmp_path)
+    (tmp_path / "other.csv").write_text("sepal_length,species\n1,setosa\n")
+    (tmp_path / "broken.csv").write_text("a,species\n1,u\n1,v,w\n")
+    (tmp_path / "tiny.csv").write_text("a,species\n1,u\n2,v\n")
+    done = run("train", "--data", *options)
+    assert (done.code, done.out) == (2, "")
+    assert re.match(f"jaxnn: {text}", done.err) and done.err.count("\n") == 1, done.err
+    assert not (tmp_path / "runs").exists()
+
+
+# --- predict ----------------------------------------------------------------------------------------------
+
+
+def oracle(home, rows):
+    """Return the probabilities of the saved model for irises, in float64 NumPy from the files of the run folder."""
+    saved = read_json(home.run / "config.json")
+    params = pa_free_load(home.run / "params.safetensors")
+    a = (IRIS.data[rows] - np.array(saved["schema"]["mean"])) / np.array(saved["schema"]["scale"])
+    a = np.maximum(a @ params["0.kernel"] + params["0.bias"], 0)
+    z = a @ params["1.kernel"] + params["1.bias"]
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def pa_free_load(path):
+    from safetensors.numpy import load_file
+
+    return {name: tensor.astype(np.float64) for name, tensor in load_file(path).items()}
+
+
+def test_predictions_are_those_of_the_model_row_by_row(home):
+    done = run("predict", home.run, home.folder / "new.csv")
+    assert (done.code, done.err) == (0, "")
+    answers = rows_of("new-predictions.csv")
+    names = list(IRIS.target_names)
+    assert list(answers[0]) == ["species", *(f"P({name})" for name in names)]
+    p = np.array([[float(row[f"P({name})"]) for name in names] for row in answers])
+    np.testing.assert_allclose(p, oracle(home, ORDER[120:]), atol=2e-6)
+    assert [row["species"] for row in answers] == [names[k] for k in p.argmax(axis=1)]
+    assert "not used    id\n" in done.out and "rows        30 of" in done.out
+    assert "written     new-predictions.csv (25 more rows)" in done.out
+    counts = {name: sum(row["species"] == name for row in answers) for name in names}
+    assert all(f"{name} {count}" in done.out for name, count in counts.items())
+
+
+def test_columns_are_kept_beside_the_answers_and_json_says_what_was_done(home):
+    done = run("predict", home.run, home.folder / "new.csv", "--keep", "id", "--output", "out.csv", "--json")
+    assert json.loads(done.out) == {
+        "file": "out.csv",
+        "rows": 30,
+        "columns": ["id", "species", "P(setosa)", "P(versicolor)", "P(virginica)"],
+        "unused": [],
+    }
+    assert [row["id"] for row in rows_of("out.csv")] == [f"f{i:03d}" for i in ORDER[120:]]
+    done = run("predict", home.run, home.folder / "test.csv", "--keep", "species", "petal_width", "--output", "k.csv")
+    assert done.code == 0
+    kept = rows_of("k.csv")
+    assert list(kept[0])[:3] == ["species", "petal_width", "predicted species"]
+    assert [row["species"] for row in kept] == [IRIS.target_names[IRIS.target[i]] for i in ORDER[120:]]
+    assert [float(row["petal_width"]) for row in kept] == [IRIS.data[i, 3] for i in ORDER[120:]]
+
+
+def test_standard_output_gets_csv_and_nothing_else(home):
+    done = run("predict", home.run, home.folder / "new.csv", "--output", "-")
+    assert run("predict", home.run, home.folder / "new.csv").code == 0
+    assert done.code == 0 and done.out == Path("new-predictions.csv").read_text()
+
+
+def test_signs_are_predicted_as_signs(tmp_path):
+    (tmp_path / "s.csv").write_text("a,y\n" + "".join(f"{i % 2 + 0.01 * i},{2 * (i % 2) - 1}\n" for i in range(40)))
+    assert run("train", "--data", "s.csv", "--label", "y", "--labels", "pm1", "--hidden", "--quiet").err == ""
+    assert run("predict", "runs/s", "s.csv").code == 0
+    assert set(rows_of("s-predictions.csv")[0]) == {"y", "P(-1)", "P(1)"}
+    assert {row["y"] for row in rows_of("s-predictions.csv")} == {"-1", "1"}
+    assert json.loads(run("evaluate", "runs/s", "s.csv", "--json").out)["accuracy"] == 1.0
+
+
+PREDICT_FAULTS = [  # file, its text, options, what is said
+    (
+        "new.csv",
+        "petal_width\n1\n",
+        [],
+        r"data.read_inputs: a file has every feature of 'flowers'; got no 'sepal_length', 's",
+    ),
+    (
+        "new.csv",
+        flowers([0]).replace("sepal_width", "sepal_widht"),
+        [],
+        r".*got no 'sepal_width' .*mean 'sepal_widht'\?",
+    ),
+    (
+        "new.csv",
+        flowers([0], label=None).replace("5.1", "x"),
+        [],
+        r"data.read_inputs: the column holds numbers; got 'x'",
+    ),
+    (
+        "new.csv",
+        flowers([0], label=None).replace("5.1", ""),
+        [],
+        r"data.read_inputs: every cell has a value; got ''.*line 2",
+    ),
+    ("new.csv", flowers([0]), ["--keep", "idd"], r"data.read_inputs: keep is a column of .*; got keep='idd'"),
+    ("new.csv", flowers([0]), ["--output", "out.txt"], r"predict: --output ends in .csv or .parquet; got out.txt"),
+    (
+        "new.csv",
+        flowers([0]),
+        ["--output", "no/out.csv"],
+        r"predict: --output lies in a folder that exists; got no/out.csv",
+    ),
+    ("new.csv", flowers([0]), ["--output", "new.csv"], r"predict: --output is not the file that is read; got new.csv"),
+    ("new.csv", flowers([0]), ["--output", "old.csv"], r"predict: --output is a new file; got old.csv; .*--overwrite"),
+    (
+        "new.csv",
+        flowers([0]),
+        ["--output", "-", "--json"],
+        r"predict: --output - is CSV on standard output; got --json",
+    ),
+    ("new.txt", flowers([0]), [], r"data.read_inputs: files end in .csv, .npz"),
+    ("new.csv", "", [], r"data.read_inputs: there is at least one line; got an empty file"),
+]
+
+
+@pytest.mark.parametrize("name, text, options, said", PREDICT_FAULTS, ids=[said[:40] for *_, said in PREDICT_FAULTS])
+def test_a_file_that_does_not_fit_is_one_line_and_nothing_is_written(home, tmp_path, name, text, options, said):
+    (tmp_path / name).write_text(text)
+    (tmp_path / "old.csv").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run("predict", home.run, name, *options)
+    assert (done.code, done.out) == (2, "")
+    assert re.match(f"jaxnn: {said}", done.err) and done.err.count("\n") == 1, done.err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_overwrite_replaces_the_answers(home, tmp_path):
+    (tmp_path / "old.csv").write_text("mine")
+    assert run("predict", home.run, home.folder / "new.csv", "--output", "old.csv", "--overwrite").code == 0
+    assert len(rows_of("old.csv")) == 30
+
+
+def test_nobody_reading_the_output_is_no_error(home):
+    code = "import sys; from jaxnn.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "predict", str(home.run), str(home.folder / "new.csv"), "--output", "-"]
+    root = Path(jaxnn.__file__).parents[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as child:
+        child.stdout.close()
+        assert (child.wait(timeout=120), child.stderr.read().replace("predicting ...\n", "")) == (0, "")
+
+
+# --- evaluate, show ---------------------------------------------------------------------------------------
+
+
+def test_evaluate_gives_the_figures_of_python(home):
+    saved = jaxnn.load_run(home.run)
+    want = jaxnn.evaluate(saved.objective, saved.params, jaxnn.data.read(home.folder / "test.csv", like=saved.schema))
+    done = run("evaluate", home.run, home.folder / "test.csv", "--json")
+    assert json.loads(done.out) == {"file": str(home.folder / "test.csv"), **want.to_dict()}
+    done = run("evaluate", home.run, home.folder / "test.csv")
+    assert done.code == 0 and re.search(rf"test +30 +{want.log_likelihood:.4f} +{want.accuracy:.4f}", done.out)
+    assert re.search(r"test part of the run +18 ", done.out)
+
+
+@pytest.mark.parametrize(
+    "text, options, said",
+    [
+        (flowers([0], label=None), [], r"data.read: label is a column of .*; got label='species'; the columns are"),
+        (flowers([0], label="kind"), [], r"data.read: label is a column of .*; got label='species'"),
+        (flowers([0], names=["rose"] * 3), [], r"data.read: labels are among the 3 class_names; got 'rose'"),
+        (flowers([0]), ["--label", "specie"], r"data.read: label is a column of .*'specie'; did you mean 'species'\?"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(home, tmp_path, text, options, said):
+    (tmp_path / "t.csv").write_text(text)
+    done = run("evaluate", home.run, "t.csv", *options)
+    assert (done.code, done.out) == (2, "") and re.match(f"jaxnn: {said}", done.err), done.err
+
+
+def test_the_label_may_have_another_name(home, tmp_path):
+    (tmp_path / "t.csv").write_text(flowers(ORDER[120:], label="kind"))
+    done = run("evaluate", home.run, "t.csv", "--label", "kind", "--json")
+    assert json.loads(done.out)["num_examples"] == 30
+
+
+def test_show_says_what_how_why_and_how_good(home):
+    done = run("show", home.run)
+    metrics = read_json(home.run / "metrics.json")
+    assert (done.code, done.err) == (0, "")
+    for line in (
+        f"run         {home.run}",
+        "flowers.csv: 4 features (standardised), 3 classes: setosa, versicolor, virginica",
+        "parts       84 train, 18 hold-out, 18 test",
+        "Mlp(sizes=(4, 4, 3), activation=relu",
+        "mini-batch, adam at 0.05, l2 0.0001, seed 0",
+        metrics["message"],
+        f"pictures    {home.run / 'learning_curves.png'}",
+    ):
+        assert line in done.out, line
+    (best,) = re.findall(r" +(\d+) .*returned +\n", done.out)
+    assert int(best) == metrics["best_epoch"]
+    assert re.search(rf"test +18 +{metrics['test']['log_likelihood']:.4f}", done.out)
+    everything = json.loads(run("show", home.run / "config.json", "--json").out)
+    assert everything["figures"]["test"] == metrics["test"] and len(everything["history"]) == 41
+    assert everything["config"]["config"]["label"] == "species" and "history.csv" in everything["files"]
+
+
+@pytest.mark.parametrize("command", [["show"], ["predict", "x.csv"], ["evaluate", "x.csv"]])
+def test_a_folder_without_a_run_names_the_near_one(tmp_path, command):
+    (tmp_path / "runs" / "flowers").mkdir(parents=True)
+    (tmp_path / "runs" / "flowers" / "config.json").write_text("{}")
+    done = run(command[0], "runs/flower", *command[1:])
+    assert done.code == 2 and done.out == ""
+    assert done.err == (
+        "jaxnn: load_run: a run folder holds config.json; got folder='runs/flower'; in 'runs': did you mean "
+        "'flowers'?\n"
+    )
+    assert "pass the folder that `jaxnn train` printed" in run(command[0], "nowhere", *command[1:]).err
+
+
+# --- load_run ---------------------------------------------------------------------------------------------
+
+
+def test_two_lines_bring_a_run_back(home):
+    saved = jaxnn.load_run(home.run)
+    assert saved.objective.model == jaxnn.Mlp((4, 4, 3), jaxnn.relu) and saved.objective.likelihood == jaxnn.categorical
+    assert float(saved.objective.l2) == pytest.approx(1e-4)
+    x = jaxnn.data.read_inputs(home.folder / "new.csv", like=saved.schema).x
+    p = jaxnn.predict_proba(saved.objective, saved.params, x)
+    np.testing.assert_allclose(p, oracle(home, ORDER[120:]), atol=2e-6)
+    assert saved.status == "max_epochs" and saved.message.startswith("ran all 40 epochs")
+    assert saved.history.epoch.tolist() == list(range(41)) and saved.best_epoch in range(41)
+    assert set(saved.figures) == {"train", "hold_out", "test"}
+    figure = jaxnn.plotting.learning_curves(saved.history, saved.best_epoch)
+    assert figure.axes
+
+
+def test_a_run_comes_back_when_double_precision_is_on(home, x64):
+    saved = jaxnn.load_run(home.run)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(saved.params)} == {"float32"}
+
+
+def test_a_run_that_was_ended_before_its_metrics_can_be_used(home, tmp_path):
+    shutil.copytree(home.run, tmp_path / "cut")
+    (tmp_path / "cut" / "metrics.json").unlink()
+    saved = jaxnn.load_run(tmp_path / "cut")
+    assert (saved.status, saved.best_epoch, saved.figures) == ("", None, {})
+    done = run("show", "cut")
+    assert done.code == 0 and "no metrics.json: the run was ended before" in done.out
+
+
+def edited(**changes):
+    """Return an edit of config.json: keys with dots lead further in."""
+
+    def edit(folder):
+        config = read_json(folder / "config.json")
+        for path, value in changes.items():
+            *way, last = path.split("__")
+            place = config
+            for key in way:
+                place = place[key]
+            if value is ...:
+                del place[last]
+            else:
+                place[last] = value
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return edit
+
+
+def put(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+DAMAGES = {
+    "no config": (lambda folder: (folder / "config.json").unlink(), r"a run folder holds config.json; got folder="),
+    "no JSON": (put("config.json", b"{"), r"config.json is a JSON object; got Expecting"),
+    "not UTF-8": (put("config.json", b"\xff"), r"config.json is a JSON object; got"),
+    "a list": (put("config.json", b"[]"), r"config.json is a JSON object; got a list"),
+    "deep JSON": (put("config.json", b"[" * 100_000), r"config.json is a JSON object; got"),
+    "an empty object": (put("config.json", b"{}"), r"is as jaxnn wrote it; got KeyError: 'format'"),
+    "a newer format": (edited(format=2), r"reads run folders up to format 1; got 2 in .*; install jaxnn 0"),
+    "a format of text": (edited(format="1"), r"is as jaxnn wrote it; got TypeError"),
+    "no sizes": (edited(model__sizes=...), r"KeyError: 'sizes'"),
+    "sizes of text": (edited(model__sizes="ab"), r"is as jaxnn wrote it; got \w+Error: "),
+    "other sizes": (edited(model__sizes=[4, 5, 3]), r"holds the parameters of Mlp.*40|0.kernel is float32"),
+    "other inputs": (edited(model__sizes=[5, 4, 3]), r"ValueError: 4 feature_names for a model of 5 features"),
+    "other outputs": (edited(model__sizes=[4, 4, 2]), r"ValueError: 3 classes for a model of 2 outputs"),
+    "huge sizes": (edited(model__sizes=[4, 10**9, 3]), r"holds the parameters of .*, 32,000,000,012 bytes; got"),
+    "an unknown kind": (edited(model__kind="Cnn"), r"ValueError: a model of kind 'Cnn'"),
+    "an unknown activation": (edited(model__activation="os.system"), r"KeyError: 'os.system'"),
+    "an unknown likelihood": (edited(likelihood="poisson"), r"KeyError: 'poisson'"),
+    "another dtype": (edited(model__dtype="float16"), r"0.kernel is float32.*, not float16"),
+    "no dtype": (edited(model__dtype="int7"), r"TypeError: "),
+    "a negative penalty": (edited(l2=-1), r"ConfigError: LogLikelihood: l2 is a finite number"),
+    "an unknown field of the schema": (edited(schema__colour=3), r"ConfigError: Schema.from_dict: fields are known"),
+    "a name too few": (edited(schema__class_names=["a", "b"]), r"ValueError: 2 class_names for 3 classes"),
+    "a mean too few": (edited(schema__mean=[0.0]), r"ValueError: 1 mean for a model of 4 features"),
+    "no parameters": (
+        lambda folder: (folder / "params.safetensors").unlink(),
+        r"a finished run has params.safetensors",
+    ),
+    "cut parameters": (
+        lambda folder: (folder / "params.safetensors").write_bytes((folder / "params.safetensors").read_bytes()[:-1]),
+        r"checkpoint.load: a whole safetensors file",
+    ),
+    "no history": (lambda folder: (folder / "history.csv").unlink(), r"history.csv has a row an epoch.*FileNotFound"),
+    "a history of text": (put("history.csv", b"epoch,log_likelihood\n0,x\n"), r"history.csv has a row an epoch"),
+    "an empty history": (put("history.csv", b""), r"history.csv has a row an epoch"),
+    "metrics of text": (put("metrics.json", b"no"), r"metrics.json is a JSON object"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_folder_is_refused_with_the_place(home, tmp_path, damage):
+    edit, text = DAMAGES[damage]
+    shutil.copytree(home.run, tmp_path / "bad")
+    edit(tmp_path / "bad")
+    with pytest.raises(jaxnn.CheckpointError) as caught:
+        jaxnn.load_run(tmp_path / "bad")
+    assert re.search(text, str(caught.value)), str(caught.value)
+    assert re.match(r"(load_run|checkpoint.load): [^;]+; got .+; .+", str(caught.value), re.DOTALL), str(caught.value)
+    done = run("show", "bad")
+    assert done.code == 2 and done.out == "" and "Traceback" not in done.err and done.err.count("\n") == 1
+
+
+def test_any_byte_changed_in_config_is_refused_or_harmless(home, tmp_path):
+    shutil.copytree(home.run, tmp_path / "bad")
+    content = (home.run / "config.json").read_bytes()
+    start = content.index(b'"model"')
+    rng = np.random.default_rng(0)
+    for at in rng.integers(start, len(content), 300):
+        changed = bytearray(content)
+        changed[at] = rng.integers(0, 256)
+        (tmp_path / "bad" / "config.json").write_bytes(changed)
+        try:
+            saved = jaxnn.load_run(tmp_path / "bad")
+        except jaxnn.CheckpointError:
+            continue
+        assert saved.params[0].kernel.shape == (4, 4) and saved.schema.num_classes == 3
+
+
+# --- the command itself -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["predct"], r"commands are train, predict, evaluate, show, data; got 'predct'; did you mean 'predict'\?, and"),
+        (["data", "fech"], r"commands of data are list, fetch, describe; got 'fech'; did you mean 'fetch'\?, and see"),
+        (
+            ["fly"],
+            r"commands are .*; got 'fly'; choose one of data, evaluate, predict, show, train, and see jaxnn --help",
+        ),
+    ],
+)
+def test_a_misspelt_command_suggests_the_right_one(argv, said):
+    done = run(*argv)
+    assert (done.code, done.out) == (2, "") and re.match(f"jaxnn: {said}", done.err)
+
+
+@pytest.mark.parametrize(
+    "argv, near", [(["predict", "a", "b", "--ouput", "x"], "--output"), (["show", "a", "--jsn"], "--json")]
+)
+def test_a_misspelt_option_suggests_the_right_one(argv, near):
+    done = run(*argv)
+    assert done.code == 2 and done.out == "" and near in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train"],
+        ["predict"],
+        ["evaluate"],
+        ["show"],
+        ["data"],
+        ["data", "list"],
+        ["data", "fetch"],
+        ["data", "describe"],
+    ],
+)
+def test_every_command_shows_examples_that_parse(argv, monkeypatch):
+    done = run(*argv, "--help")
+    assert done.code == 0 and "examples:\n  jaxnn " in done.out and "exit codes: 0 done, 1 " in done.out
+    lines = [line.split("  ")[1].strip() for line in done.out.splitlines() if line.startswith("  jaxnn ")]
+    assert lines and all(line.startswith(f"jaxnn {argv[0]}") for line in lines)
+    seen = []
+    monkeypatch.setattr("jaxnn.cli._run", lambda command, config: seen.append(config) or 0)
+    for line in lines:
+        assert run(*line.partition(" |")[0].split()[1:]).code == 0, line
+    assert len(seen) == len(lines)
