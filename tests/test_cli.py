@@ -307,7 +307,7 @@ ERRORS = [
     (["xor", "--l2", "-1"], "LogLikelihood: l2 is a finite number >= 0; got l2=-1.0"),
     (["xor", "--class-weights", "1", "2", "3"], "data.class_weights: weights are one number a class; got shape .3,."),
     (["xor", "--class-weights", "0", "0"], "data.class_weights: some weight is positive"),
-    (["xor", "--folder", "."], "train: only mnist is read from a folder; got --folder . with data='xor'; leave it"),
+    (["xor", "--folder", "."], "train: only mnist and fashion_mnist take a folder; got --folder . with data='xor'"),
     (["mnist", "--folder", "nowhere"], r"data.load\('mnist'\): the folder holds .* folder=PosixPath\('nowhere'\)"),
 ]
 

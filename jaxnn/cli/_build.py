@@ -120,15 +120,15 @@ def make_plan(config: TrainConfig) -> Any:
 
 def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
     """Return training, hold-out and test part, stratified, standardised if the options say so."""
-    if config.data == "mnist":
+    if config.data in ("mnist", "fashion_mnist"):
         options = {"folder": config.folder}
-        test = data.load("mnist", part="test", **options)
+        test = data.load(config.data, part="test", **options)
         both = (1 - MNIST_HOLD_OUT, MNIST_HOLD_OUT)
-        parts = (*data.split(data.load("mnist", part="train", **options), both, seed=seed), test)
+        parts = (*data.split(data.load(config.data, part="train", **options), both, seed=seed), test)
     elif config.folder is not None:
         raise ConfigError(
-            f"{WHO}: only mnist is read from a folder; got --folder {config.folder} with data={config.data!r}; "
-            "leave it out"
+            f"{WHO}: only mnist and fashion_mnist take a folder; got --folder {config.folder} with "
+            f"data={config.data!r}; leave it out"
         )
     else:
         parts = data.split(data.load(config.data), FRACTIONS, seed=seed)

@@ -12,20 +12,21 @@ class TrainConfig:
     The likelihood follows from the data: two classes have one logit
     (bernoulli), more have one each (categorical), real targets have a
     mean (gaussian). 70 % of the examples are learnt from, 15 % say when
-    to stop, 15 % are touched once, at the end. mnist has a test part of
-    its own and gives 1/12 of its training part to the hold-out.
+    to stop, 15 % are touched once, at the end. mnist and fashion_mnist
+    have a test part and give 1/12 of the training part to the hold-out.
     """
 
     # Lines of at most 58 characters: the help keeps these line breaks.
 
     data: str = "digits"
     """Which data: digits, iris, wine, breast_cancer (real), or
-    circle, xor, gauss, spiral (points in the plane), or mnist
-    (see --folder)."""
+    circle, xor, gauss, spiral (points in the plane), or
+    mnist, fashion_mnist (downloaded, or see --folder)."""
 
     folder: Path | None = None
-    """Where the four IDX files of mnist are. None: where the
-    environment variable JAXNN_MNIST says."""
+    """Where the four IDX files of mnist or fashion_mnist are.
+    None: where the environment variable JAXNN_MNIST or
+    JAXNN_FASHION_MNIST says, else in the cache."""
 
     standardise: Literal["auto", "yes", "no"] = "auto"
     """Shift and scale every feature to mean 0 and deviation 1
