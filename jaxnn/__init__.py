@@ -27,6 +27,7 @@ from jaxnn._ascent import ascent_step as ascent_step
 from jaxnn._checks import CheckpointError as CheckpointError
 from jaxnn._checks import ConfigError as ConfigError
 from jaxnn._checks import DataFormatError as DataFormatError
+from jaxnn._checks import DownloadError as DownloadError
 from jaxnn._checks import DtypeError as DtypeError
 from jaxnn._checks import LabelError as LabelError
 from jaxnn._checks import NonFiniteError as NonFiniteError

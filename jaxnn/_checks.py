@@ -39,6 +39,10 @@ class DataFormatError(ValueError):
     """A data file is not what its name or header says."""
 
 
+class DownloadError(ValueError, OSError):
+    """A file could not be downloaded: no mirror gave it whole, or its folder cannot be written."""
+
+
 class CheckpointError(ValueError):
     """A saved file is damaged or belongs to another model."""
 

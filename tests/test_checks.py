@@ -18,6 +18,7 @@ from jaxnn._checks import (
     CheckpointError,
     ConfigError,
     DataFormatError,
+    DownloadError,
     DtypeError,
     LabelError,
     NonFiniteError,
@@ -418,7 +419,8 @@ def test_near_misses_are_suggested_and_others_listed():
 
 
 def test_every_error_is_a_value_error_or_a_type_error_and_public():
-    errors = [ShapeError, DtypeError, LabelError, NonFiniteError, ConfigError, DataFormatError, CheckpointError]
+    errors = [ShapeError, DtypeError, LabelError, NonFiniteError, ConfigError, DataFormatError]
+    errors += [DownloadError, CheckpointError]
     found = [e for e in vars(_checks).values() if isinstance(e, type) and issubclass(e, Exception)]
     assert set(found) == set(errors)
     for error in errors:

@@ -16,8 +16,8 @@ from jaxnn import _types
 NAMES = """
 Mlp Linear sigmoid tanh relu identity Bernoulli Categorical Gaussian bernoulli categorical gaussian LogLikelihood
 from_function Batch FullBatch Stochastic MiniBatch init_state ascent_step ascend fit evaluate predict predict_proba
-summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError CheckpointError
-__version__
+summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
+CheckpointError __version__
 """.split()
 MODULES = ["data", "checkpoint", "plotting"]
 

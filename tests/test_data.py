@@ -634,7 +634,7 @@ def test_load_refuses(name, options, text):
 
 def test_names_lists_a_line_for_every_set():
     names = data.names()
-    assert set(names) == {"digits", "iris", "wine", "breast_cancer", "mnist", *PLANES}
+    assert set(names) == {"digits", "iris", "wine", "breast_cancer", "mnist", "fashion_mnist", *PLANES}
     assert all(line and "\n" not in line for line in names.values())
 
 
@@ -678,7 +678,7 @@ def test_pixels_take_256_values_from_0_to_1(tmp_path):
 
 
 def test_missing_mnist_names_files_option_and_variable(tmp_path, monkeypatch):
-    monkeypatch.delenv("JAXNN_MNIST", raising=False)
+    monkeypatch.setenv("JAXNN_MNIST", str(tmp_path))
     for options in ({}, {"folder": tmp_path}, {"folder": tmp_path / "nowhere"}):
         with pytest.raises(ConfigError) as caught:
             data.load("mnist", **options)

@@ -8,6 +8,8 @@ Example:
   >>> train
   Dataset('circle', 140 examples, 2 features, 2 classes, standardised)
 
+`mnist` and `fashion_mnist` are downloaded the first time and kept; `fetch` does it ahead of time.
+
 Files come in through `read`, your own arrays through `dataset`, which looks at every number once:
 
   >>> data.dataset([[0.0, 1.0], [2.0, 3.0]], [0, 1], num_classes=2)
@@ -15,6 +17,7 @@ Files come in through `read`, your own arrays through `dataset`, which looks at 
 """
 
 from jaxnn.data._dataset import Dataset, Schema, dataset
+from jaxnn.data._fetch import fetch
 from jaxnn.data._load import load, names
 from jaxnn.data._read import Inputs, read, read_inputs
 from jaxnn.data._scale import class_weights, standardise
@@ -26,6 +29,7 @@ __all__ = [
     "Schema",
     "class_weights",
     "dataset",
+    "fetch",
     "load",
     "names",
     "read",

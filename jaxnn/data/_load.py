@@ -13,6 +13,7 @@ LOADERS = {
     "wine": _bundled.wine,
     "breast_cancer": _bundled.breast_cancer,
     "mnist": _mnist.mnist,
+    "fashion_mnist": _mnist.fashion_mnist,
     "circle": _generated.circle,
     "xor": _generated.xor,
     "gauss": _generated.gauss,
@@ -26,12 +27,15 @@ def load(name: str, **options: Any) -> Dataset:
     Args:
       name: one of `names()`.
       options: for circle, xor, gauss, spiral: `num_examples=500` (>= 2), `noise=0.1` (in [0, 1]), `seed=0`.
-        For mnist: `folder` with its IDX files, by default the environment variable JAXNN_MNIST, and `part`,
-        "train" or "test". The others take none.
+        For mnist and fashion_mnist: `part`, "train" or "test", and `folder` with the four IDX files, plain or .gz, by
+        default the one that the environment variable JAXNN_MNIST or JAXNN_FASHION_MNIST names. Without either they
+        come from the cache, after a download the first time: see `fetch`. The others take none.
 
     Raises:
-      ConfigError: an unknown name or option, scikit-learn or the MNIST files missing.
-      DataFormatError: a damaged MNIST file.
+      ConfigError: an unknown name or option, a missing package, a folder without the files or with those of the
+        other set.
+      DataFormatError: a damaged IDX file in the folder.
+      DownloadError: no mirror gave a file whole, or the cache cannot be written; says what to do by hand.
 
     Example:
       >>> from jaxnn import data
@@ -40,6 +44,8 @@ def load(name: str, **options: Any) -> Dataset:
 
     References:
       Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits (1998).
+      H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine learning
+        algorithms (2017).
       D. Smilkov and S. Carter, TensorFlow Playground (2016), for circle, xor, gauss and spiral.
     """
     if not isinstance(name, str) or name not in LOADERS:
