@@ -12,7 +12,7 @@ from jaxnn import _checks
 from jaxnn._version import __version__
 from jaxnn.cli import _help
 
-OK, DIVERGED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, DIVERGED, WRONG_INPUT, NO_DOWNLOAD, INTERRUPTED = 0, 1, 2, 3, 130
 
 ERRORS = (
     _checks.ShapeError,
@@ -36,7 +36,8 @@ DATA_COMMANDS = ("list", "fetch", "describe")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 diverged, 2 wrong input, 130 interrupted."""
+    """Run the command and return its exit code: 0 done, 1 diverged, 2 wrong input, 3 a download failed, 130
+    interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if argv == ["--version"]:
         print(f"jaxnn {__version__}")
@@ -83,7 +84,8 @@ def _run(command: str, config: Any) -> int:
     except ERRORS as error:
         if debug:
             traceback.print_exc()
-        return _complain(str(error))
+        _complain(str(error))
+        return NO_DOWNLOAD if isinstance(error, _checks.DownloadError) else WRONG_INPUT
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED

@@ -20,6 +20,7 @@ from jaxnn.cli._files import to_json, write_whole
 from jaxnn.cli._screen import LONGEST_LIST, facts_of, print_table, say, working
 from jaxnn.cli._source import table_options
 from jaxnn.data import Inputs, read_inputs
+from jaxnn.data._parquet import write_parquet
 
 WHO = "predict"
 STDOUT = Path("-")
@@ -39,7 +40,10 @@ def predict(config: PredictConfig) -> int:
     if output == STDOUT:
         sys.stdout.write(_csv(columns))
         return 0
-    write_whole(output, lambda path: _write(path, columns, output.suffix))
+    if output.suffix == ".csv":
+        write_whole(output, lambda path: path.write_text(_csv(columns), encoding="utf-8", newline=""))
+    else:
+        write_whole(output, lambda path: write_parquet(path, columns))
     facts = {"file": str(output), "rows": len(found.x), "columns": list(columns), "unused": list(found.unused)}
     if config.json:
         print(to_json(facts))
@@ -80,18 +84,6 @@ def _answers(run: SavedRun, found: Inputs) -> dict[str, Any]:
     p = np.asarray(predict_proba(run.objective, run.params, found.x))
     classes = schema.spell(np.arange(schema.num_classes))
     return {label: schema.spell(y)} | {f"P({name})": p[:, k] for k, name in enumerate(classes)}
-
-
-def _write(path: Path, columns: dict[str, Any], suffix: str) -> None:
-    if suffix == ".csv":
-        path.write_text(_csv(columns), encoding="utf-8", newline="")
-        return
-    from jaxnn.data._arrow import pyarrow
-
-    pa = pyarrow()
-    from pyarrow import parquet
-
-    parquet.write_table(pa.table(columns), path)
 
 
 def _csv(columns: dict[str, Any]) -> str:

@@ -52,6 +52,14 @@ def read_table(table: Any, wanted: Wanted) -> Raw:
     return from_table(table, columns, wanted, MEMORY, _row)
 
 
+def write_parquet(path: Path, columns: dict[str, Any]) -> None:
+    """Write columns, lists or arrays of one length, to a Parquet file."""
+    pa = pyarrow()
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table(columns), path)
+
+
 def _row(i: int) -> str:
     return f"row {i} (from 0)"
 

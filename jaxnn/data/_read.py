@@ -14,8 +14,8 @@ from jaxnn._checks import ConfigError, DataFormatError, DtypeError, NonFiniteErr
 from jaxnn.data._dataset import Dataset, dataset
 from jaxnn.data._labels import as_classes
 from jaxnn.data._raw import WHO, Distinct, Raw, Wanted
+from jaxnn.data._readers import MAX_BYTES, raw_of
 from jaxnn.data._schema import Schema
-from jaxnn.data._source import MAX_BYTES, raw_of
 
 
 class Inputs(NamedTuple):
