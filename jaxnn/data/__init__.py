@@ -8,16 +8,32 @@ Example:
   >>> train
   Dataset('circle', 140 examples, 2 features, 2 classes, standardised)
 
-Files come in through `read`, your own arrays through `dataset`, which looks at every number once:
+Files come in through `read`, after a look at what is in them with `describe`; your own arrays through `dataset`, which
+looks at every number once:
 
   >>> data.dataset([[0.0, 1.0], [2.0, 3.0]], [0, 1], num_classes=2)
   Dataset('data', 2 examples, 2 features, 2 classes)
 """
 
 from jaxnn.data._dataset import Dataset, Schema, dataset
+from jaxnn.data._describe import describe
+from jaxnn.data._description import Description
 from jaxnn.data._load import load, names
 from jaxnn.data._read import read
 from jaxnn.data._scale import class_weights, standardise
 from jaxnn.data._split import split, take
 
-__all__ = ["Dataset", "Schema", "class_weights", "dataset", "load", "names", "read", "split", "standardise", "take"]
+__all__ = [
+    "Dataset",
+    "Description",
+    "Schema",
+    "class_weights",
+    "dataset",
+    "describe",
+    "load",
+    "names",
+    "read",
+    "split",
+    "standardise",
+    "take",
+]

@@ -1,0 +1,202 @@
+"""`describe`: one look at a data set or a file of any kind, and all that is wrong with it at once."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxnn._checks import ConfigError, DataFormatError, ShapeError, check_integer
+from jaxnn.data._dataset import Dataset
+from jaxnn.data._describe_classes import balance_remarks, classes_of
+from jaxnn.data._describe_facts import Facts, facts_of
+from jaxnn.data._describe_remarks import cell_remarks, column_remarks, duplicate_remarks
+from jaxnn.data._describe_sources import WHO, Source, csv_source, dataset_source, idx_source, npz_source, table_source
+from jaxnn.data._description import Column, Description
+from jaxnn.data._raw import WHO as READ
+from jaxnn.data._read import IDX_NAME, KINDS_OF_FILES, MAX_BYTES, _check_options, _file
+
+
+def describe(
+    source: Dataset | str | os.PathLike[str],
+    *,
+    label: str | int | os.PathLike[str] | None = None,
+    features: Any = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Description:
+    """Say what is in a data set or a file, and what is wrong with it, all at once.
+
+    Where `read` stops at the first cell it cannot take, `describe` goes on: missing values, text, dates, infinities,
+    columns of one name are counted and remarked on, each with what to do.
+
+    Args:
+      source: a `Dataset`, or the path of a file that `read` would take, by its suffix.
+      label: the column to learn, by name or position; in an NPZ file an array `[N]`, by default "y" if there is one;
+        for IDX images the path of their labels. With it classes are counted. A `Dataset` has its own.
+      features: the columns to look at, a list of names or positions; by default all but the label. In an NPZ file
+        the name of an array `[N, D]`, by default "x".
+      header, delimiter, max_bytes: as in `read`.
+
+    Returns:
+      A `Description`: print it, read its fields, or take its `to_dict()`.
+
+    Raises:
+      ConfigError: no such file, column, array or option, as in `read`.
+      DataFormatError: a file that has no columns to speak of: damaged, empty, a line with another number of cells,
+        bytes that are not UTF-8; says the line.
+      ShapeError: arrays of an NPZ file that are not `[N, D]` and `[N]`.
+
+    Notes:
+      Missing are null, NaN, and in CSV files empty cells and words such as NA, N/A, null and ?, in any case. Minimum,
+      maximum, mean and deviation are those of the finite numbers, in float64. Rows of weight 0 of a `Dataset` are left
+      out, other weights do not count. Equal rows are found by a 64-bit hash of their cells. In memory are the file's
+      columns, as `read` has them, and a few more; pixels of IDX images stay bytes. A CSV file is read a second time,
+      slowly, where a remark names a line.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from jaxnn import data
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> path = pathlib.Path(folder.name, "flats.csv")
+      >>> _ = path.write_text("rooms,rent,let\\n2,910,no\\n3,?,yes\\n1,600,yes\\n4,12oo,no\\n3,1100,yes\\n")
+      >>> print(data.describe(path, label="let"))
+      flats: 5 examples (1 with missing values), 2 features, 2 classes
+      <BLANKLINE>
+      feature  kind      missing  distinct        min       mean  deviation        max
+      rooms    number          0         4          1        2.6     1.0198          4
+      rent     text            1         4    each once, such as 910
+      <BLANKLINE>
+      let    examples    share
+      no            2   40.0 %  ####################
+      yes           3   60.0 %  ##############################
+      <BLANKLINE>
+      remarks
+      - missing values: 'rent' 1 (20.0 %); 4 of 5 examples are complete. read refuses the others: fill the
+        values, or drop the rows
+      - 'rent' is numbers but for 1 cell: '12oo' (line 5); repair it
+      >>> folder.cleanup()
+    """
+    if isinstance(source, Dataset):
+        options = {"label": label, "features": features, "header": header, "delimiter": delimiter}
+        for option, value in options.items():
+            if value is not None:
+                raise ConfigError(f"{WHO}: a Dataset takes no {option}; got {option}={value!r}; leave it out")
+        return describe_source(dataset_source(source))
+    if not isinstance(source, str | os.PathLike):
+        kind = type(source).__name__
+        raise ConfigError(f"{WHO}: source is a Dataset or the path of a file; got {kind}; pass data.dataset(x, y)")
+    with _speaking():
+        path = _file("source", source)
+        kind = "idx" if IDX_NAME.search(path.name) else KINDS_OF_FILES.get(path.suffix.lower())
+        if kind is None:
+            raise ConfigError(
+                f"{WHO}: files end in {', '.join(KINDS_OF_FILES)} or an IDX name; got source={str(path)!r}; rename it"
+            )
+        _check_options(kind, "index", False, None, None, features, header, delimiter)
+        check_integer(WHO, "max_bytes", max_bytes, at_least=1)
+        if kind == "csv":
+            return describe_source(csv_source(path, label, features, header, delimiter or ",", max_bytes))
+        reader = {"npz": npz_source, "idx": idx_source}.get(kind, table_source)
+        return describe_source(reader(path, label, features, max_bytes))
+
+
+@contextlib.contextmanager
+def _speaking() -> Iterator[None]:
+    """Let the errors of the readers, whose helpers are used here, speak in the name of `describe`."""
+    try:
+        yield
+    except (ConfigError, DataFormatError, ShapeError) as error:
+        text = str(error)
+        if not text.startswith(f"{READ}:"):
+            raise
+        raise type(error)(f"{WHO}{text.removeprefix(READ)}") from error.__cause__
+
+
+def describe_source(source: Source) -> Description:
+    """Return what is in a source, looking at one column after the other."""
+    n, facts, match = source.num_rows, [], []
+    complete, rows = np.ones(n, bool), np.zeros(n, np.uint64)
+    comparable = True
+    columns = itertools.chain(
+        ((name, values, source.spelled) for name, values in source.features),
+        ((name, values, True) for name, values in source.labels),  # read takes numbers spelled in words for labels
+    )
+    for name, values, spelled in columns:
+        f = facts_of(name, values, spelled=spelled)
+        if f.present is not None:
+            complete &= f.present
+        if f.keys is None:
+            comparable = False
+        else:
+            rows = _hashed(rows, f.keys)
+            match.append(float(np.sum((np.append(f.counts, f.column.missing) / n) ** 2)))
+        facts.append(f)
+        if len(facts) > 1:  # the arrays of the last column only, which may be the label, are needed below
+            facts[-2] = facts[-2]._replace(present=None, keys=None, values=(), counts=())
+    ordered = np.sort(rows)
+    duplicates = int(np.count_nonzero(ordered[1:] == ordered[:-1])) if comparable and facts else None
+
+    split = len(facts) - len(source.labels)
+    features, labels = facts[:split], facts[split:]
+    classes, label_remarks = _classes(source, labels)
+    remarks = cell_remarks(features, labels, n, num_complete := int(complete.sum()), source.places)
+    if source.image_shape is None:
+        remarks += column_remarks(
+            features, n, leave_out=source.leave_out, from_file=source.from_file, labelled=bool(labels)
+        )
+    remarks += [*label_remarks, *balance_remarks(classes or {}), *duplicate_remarks(n, duplicates, match)]
+    shown = tuple(f.column for f in features)
+    return Description(
+        source.name,
+        n,
+        shown,
+        tuple(f.column for f in labels),
+        classes=classes,
+        num_complete=num_complete,
+        num_duplicates=duplicates,
+        image_shape=source.image_shape,
+        pixels=_pixels(shown) if source.image_shape and shown else None,
+        remarks=tuple(remarks),
+    )
+
+
+def _hashed(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return the hash of each row with one more cell in it: a multiplication, and high bits mixed into low ones.
+
+    Two different rows of 1e6 agree with probability 3e-8.
+
+    References:
+      G. Steele, D. Lea and C. Flood, Fast Splittable Pseudorandom Number Generators (2014), section 4.
+    """
+    mixed = (rows + np.uint64(0x9E37_79B9_7F4A_7C15)) ^ keys  # so that a cell of bits 0 counts too
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _classes(source: Source, labels: Sequence[Facts]) -> tuple[dict[str, int] | None, list[str]]:
+    """Return how many examples each class has, and what to say about the label."""
+    if source.class_names is not None:
+        counts = dict(zip(labels[0].values.tolist(), labels[0].counts.tolist(), strict=True))
+        return {name: counts.get(k, 0) for k, name in enumerate(source.class_names)}, []
+    if len(labels) != 1 or not source.from_file:
+        return None, []
+    return classes_of(labels[0])
+
+
+def _pixels(columns: Sequence[Column]) -> Column:
+    """Return all pixels as one column: the variance of all is the mean of variances and the variance of means."""
+    means, deviations = np.array([[c.mean, c.deviation] for c in columns], np.float64).T
+    return Column(
+        "pixels",
+        "number",
+        columns[0].type,
+        minimum=min(c.minimum for c in columns if c.minimum is not None),
+        mean=float(means.mean()),
+        deviation=float(np.sqrt(np.mean(deviations**2) + means.var())),
+        maximum=max(c.maximum for c in columns if c.maximum is not None),
+    )
