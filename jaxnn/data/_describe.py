@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -117,51 +117,72 @@ def _speaking() -> Iterator[None]:
 
 
 def describe_source(source: Source) -> Description:
-    """Return what is in a source, looking at one column after the other."""
-    n, facts, match = source.num_rows, [], []
-    complete, rows = np.ones(n, bool), np.zeros(n, np.uint64)
-    comparable = True
+    """Return what is in a source, and what to remark on."""
+    found = _look(source)
+    split = len(found.facts) - len(source.labels)
+    features, labels = found.facts[:split], found.facts[split:]
+    n, columns = source.num_rows, tuple(f.column for f in features)
+    classes, on_label = _classes(source, labels)
+    remarks = cell_remarks(features, labels, n, found.num_complete, source.places)
+    if source.image_shape is None:
+        remarks += column_remarks(
+            features, n, leave_out=source.leave_out, from_file=source.from_file, labelled=bool(labels)
+        )
+    remarks += [*on_label, *balance_remarks(classes or {}), *duplicate_remarks(n, found.num_duplicates, found.match)]
+    return Description(
+        source.name,
+        n,
+        columns,
+        labels=tuple(f.column for f in labels),
+        classes=classes,
+        num_complete=found.num_complete,
+        num_duplicates=found.num_duplicates,
+        image_shape=source.image_shape,
+        pixels=_pixels(columns) if source.image_shape else None,
+        remarks=tuple(remarks),
+    )
+
+
+class Look(NamedTuple):
+    """All columns looked at, and their rows.
+
+    Attributes:
+      facts: of each column; only the last, which may be the label, has kept its arrays.
+      num_complete, num_duplicates: as in `Description`.
+      match: for each column, the share of equal ones among all pairs of its cells.
+    """
+
+    facts: list[Facts]
+    num_complete: int
+    num_duplicates: int | None
+    match: list[float]
+
+
+def _look(source: Source) -> Look:
+    """Look at one column after the other, each a short while in memory."""
+    n = source.num_rows
+    complete, rows, comparable = np.ones(n, bool), np.zeros(n, np.uint64), True
+    facts, match = [], []
     columns = itertools.chain(
         ((name, values, source.spelled) for name, values in source.features),
         ((name, values, True) for name, values in source.labels),  # read takes numbers spelled in words for labels
     )
     for name, values, spelled in columns:
+        if facts:
+            facts[-1] = facts[-1]._replace(present=None, keys=None, values=(), counts=())
         f = facts_of(name, values, spelled=spelled)
+        facts.append(f)
         if f.present is not None:
             complete &= f.present
         if f.keys is None:
             comparable = False
-        else:
-            rows = _hashed(rows, f.keys)
-            match.append(float(np.sum((np.append(f.counts, f.column.missing) / n) ** 2)))
-        facts.append(f)
-        if len(facts) > 1:  # the arrays of the last column only, which may be the label, are needed below
-            facts[-2] = facts[-2]._replace(present=None, keys=None, values=(), counts=())
-    ordered = np.sort(rows)
-    duplicates = int(np.count_nonzero(ordered[1:] == ordered[:-1])) if comparable and facts else None
-
-    split = len(facts) - len(source.labels)
-    features, labels = facts[:split], facts[split:]
-    classes, label_remarks = _classes(source, labels)
-    remarks = cell_remarks(features, labels, n, num_complete := int(complete.sum()), source.places)
-    if source.image_shape is None:
-        remarks += column_remarks(
-            features, n, leave_out=source.leave_out, from_file=source.from_file, labelled=bool(labels)
-        )
-    remarks += [*label_remarks, *balance_remarks(classes or {}), *duplicate_remarks(n, duplicates, match)]
-    shown = tuple(f.column for f in features)
-    return Description(
-        source.name,
-        n,
-        shown,
-        tuple(f.column for f in labels),
-        classes=classes,
-        num_complete=num_complete,
-        num_duplicates=duplicates,
-        image_shape=source.image_shape,
-        pixels=_pixels(shown) if source.image_shape and shown else None,
-        remarks=tuple(remarks),
-    )
+            continue
+        rows = _hashed(rows, f.keys)
+        cells = np.append(f.counts, f.column.missing).astype(float)
+        match.append(float(cells @ (cells - 1)) / max(1, n * (n - 1)))
+    rows.sort()
+    duplicates = int(np.count_nonzero(rows[1:] == rows[:-1])) if comparable and facts else None
+    return Look(facts, int(complete.sum()), duplicates, match)
 
 
 def _hashed(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:

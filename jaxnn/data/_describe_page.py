@@ -52,7 +52,8 @@ def _features(found: Description) -> Iterator[str]:
         text = "\n".join(found.remarks)
         shown = [column for i, column in enumerate(shown) if i < FIRST_ROWS or quoted(column.name) in text][:MOST_ROWS]
     left = len(found.columns) - len(shown)
-    yield "\n".join([*_table("feature", shown), *([f"... and {left:,} more"] if left else [])])
+    if shown:
+        yield "\n".join([*_table("feature", shown), *([f"... and {left:,} more"] if left else [])])
 
 
 def _labels(found: Description) -> Iterator[str]:

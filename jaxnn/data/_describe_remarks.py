@@ -14,6 +14,7 @@ Places = Callable[[list[int]], dict[int, str]]  # from rows to what a file calls
 LARGEST = float(np.finfo(np.float32).max)
 FEW_WORDS = 10  # different words that are named
 UNLIKE = 100  # deviations so many times apart make ascent slow
+BEYOND_CHANCE = 10  # times as many equal rows as chance makes are copies
 COARSE = 10  # steps of float32 to a deviation at least
 
 
@@ -85,10 +86,11 @@ def column_remarks(
 def duplicate_remarks(num_rows: int, num_duplicates: int | None, match: Sequence[float]) -> list[str]:
     """Return a remark on repeated rows, unless rows of such columns repeat by chance.
 
-    Given the chance that two cells of a column are equal, N²/2 times their product is the number of equal pairs of rows
-    to be expected if columns knew nothing of each other.
+    From the share of equal pairs of cells in each column follows how many pairs of rows would be equal if columns knew
+    nothing of each other.
     """
-    if not num_duplicates or num_rows**2 / 2 * math.prod(match) >= 1:
+    by_chance = num_rows * (num_rows - 1) / 2 * math.prod(match)
+    if not num_duplicates or num_duplicates < BEYOND_CHANCE * by_chance:
         return []
     rows = "1 example repeats" if num_duplicates == 1 else f"{num_duplicates:,} examples repeat"
     return [f"{rows} an earlier one; drop copies, or one may train and another test, which flatters the score"]
@@ -130,7 +132,7 @@ def _float32_remarks(columns: Sequence[Column]) -> list[str]:
         top = max(abs(c.minimum), abs(c.maximum))
         if top > LARGEST:
             beyond.append(f"{quoted(c.name)} up to {number(top)}")
-        elif 0 < c.deviation < COARSE * (step := float(np.spacing(np.float32(top)))):
+        elif 0 < c.deviation < COARSE * (step := 2.0 ** (math.frexp(top)[1] - 24)):  # of float32 at top
             coarse.append(f"{quoted(c.name)}, near {number(top)}, in steps of {number(step)}")
     if beyond:
         found.append(f"beyond float32: {listed(beyond)}; read refuses them: divide the column")

@@ -88,7 +88,9 @@ def table_source(path: Path, label: Any, features: Any, max_bytes: int) -> Sourc
             meta = file.metadata
             claimed = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
             check_size(path, "a table", max(claimed, 8 * meta.num_rows), max_bytes)  # a constant column takes no room
-            return from_table(file.read(), path, label, features)
+            table = file.read()
+            table.validate(full=True)  # text that is not UTF-8
+            return from_table(table, path, label, features)
     with _explained(path, "Arrow"), pa.OSFile(str(path)) as stream:
         file = pa.ipc.open_file(stream)
         batches, size = [], 0
