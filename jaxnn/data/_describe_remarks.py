@@ -12,7 +12,6 @@ from jaxnn.data._description import Column
 
 Places = Callable[[list[int]], dict[int, str]]  # from rows to what a file calls them, such as "line 7"
 LARGEST = float(np.finfo(np.float32).max)
-FEW_WORDS = 10  # different words that are named
 UNLIKE = 100  # deviations so many times apart make ascent slow
 BEYOND_CHANCE = 10  # times as many equal rows as chance makes are copies
 COARSE = 10  # steps of float32 to a deviation at least
