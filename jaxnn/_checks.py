@@ -7,7 +7,8 @@ unknown.
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -50,6 +51,18 @@ class CheckpointError(ValueError):
 def is_traced(*values: Any) -> bool:
     """Return whether any leaf is a tracer, so that its value cannot be looked at."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+@contextmanager
+def in_the_name_of(who: str, instead_of: str | None = None) -> Iterator[None]:
+    """Let an error of a room further in begin with the verb that the user called, if it began with that other one."""
+    try:
+        yield
+    except (ShapeError, DtypeError, LabelError, NonFiniteError, ConfigError, DataFormatError) as error:
+        speaker, _, text = str(error).partition(": ")
+        if instead_of not in (None, speaker):
+            raise
+        raise type(error)(f"{who}: {text}") from error
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
@@ -109,7 +122,7 @@ def check_key(who: str, key: Any) -> jax.Array:
         return jax.random.key(int(key))
     if not isinstance(key, jax.Array) or not jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ConfigError(
-            f"{who}: key is an int seed or a typed key; got key={_brief(key)}; pass 0, or jax.random.key(0)"
+            f"{who}: key is an int seed or a typed key; got key={brief(key)}; pass 0, or jax.random.key(0)"
         )
     if key.shape != ():
         raise ShapeError(f"{who}: key is a single key; got key.shape={key.shape}; pass one of them, or use jax.vmap")
@@ -121,7 +134,7 @@ def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
     leaves, targets = jax.tree.leaves(x), [np.asarray(y)] if isinstance(y, list) else jax.tree.leaves(y)
     if not leaves or any(np.ndim(leaf) == 0 for leaf in leaves):
         raise ShapeError(
-            f"{who}: x holds one row an example; got x={_brief(x)}; pass an array of shape [N, D], or [1, D] for one "
+            f"{who}: x holds one row an example; got x={brief(x)}; pass an array of shape [N, D], or [1, D] for one "
             "example"
         )
     rows = leaves[0].shape[0]
@@ -203,7 +216,7 @@ def as_numbers(who: str, name: str, value: Any) -> np.ndarray:
         ) from error
     if not _is_real(a.dtype) or isinstance(value, np.ma.MaskedArray):  # the mask would be lost
         raise DtypeError(
-            f"{who}: {name} holds integers or floats; got {name}={_brief(value)}; "
+            f"{who}: {name} holds integers or floats; got {name}={brief(value)}; "
             "encode it as numbers first, e.g. with .astype('float32')"
         )
     return a
@@ -249,7 +262,7 @@ def _is_real(dtype: np.dtype) -> bool:
     return dtype.kind in "iuf" or dtype == jax.numpy.bfloat16
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
     """Return a short description of a value for a message."""
     if hasattr(value, "shape"):
         return f"{type(value).__name__}{list(value.shape)} of {value.dtype}"

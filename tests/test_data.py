@@ -26,7 +26,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn._types import Batch
-from jaxnn.data._idx import read_idx
+from jaxnn.data._files.idx import read_idx
 
 PROFILE = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 X = np.arange(12, dtype=np.float32).reshape(4, 3) / 7

@@ -29,8 +29,8 @@ from jaxnn import cli, data
 from jaxnn._checks import ConfigError, DataFormatError, DownloadError
 from jaxnn.cli import _build
 from jaxnn.cli._config import TrainConfig
-from jaxnn.data import _cache, _download, _sources
-from jaxnn.data._fetch import status
+from jaxnn.data._remote import cache, download, sources
+from jaxnn.data._remote.fetch import status
 
 IMAGES = "train-images-idx3-ubyte.gz"
 PAGE = b"  <!DOCTYPE html>\n<html><body>Please log in to this network.</body></html>"
@@ -240,12 +240,12 @@ def world(servers, authority, tmp_path, monkeypatch):
         for variable in ("JAXNN_MNIST", "JAXNN_FASHION_MNIST", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("JAXNN_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(_download, "TIMEOUT", 5.0)
+        monkeypatch.setattr(download, "TIMEOUT", 5.0)
 
         def mirrors(*behaviours):
             urls = tuple(b if "://" in b else f"{server.url}{b}/" for b in behaviours)
             table = {name: source(name, urls) for name in FILES}
-            monkeypatch.setattr(_sources, "SOURCES", types.MappingProxyType(table))
+            monkeypatch.setattr(sources, "SOURCES", types.MappingProxyType(table))
             return table["mnist"]
 
         mirrors("good")
@@ -253,10 +253,10 @@ def world(servers, authority, tmp_path, monkeypatch):
 
 
 def source(name, mirrors):
-    files = tuple(_sources.RemoteFile(n, len(b), hashlib.sha256(b).hexdigest()) for n, b in FILES[name].items())
+    files = tuple(sources.RemoteFile(n, len(b), hashlib.sha256(b).hexdigest()) for n, b in FILES[name].items())
     real = {"mnist": ("JAXNN_MNIST", "0123456789"), "fashion_mnist": ("JAXNN_FASHION_MNIST", "abcdefghij")}
     variable, class_names = real[name]
-    return _sources.Source(files, mirrors, variable, tuple(class_names))
+    return sources.Source(files, mirrors, variable, tuple(class_names))
 
 
 def files_in(folder):
@@ -307,7 +307,7 @@ FAULTS = [
 def test_a_bad_mirror_leaves_nothing_and_the_next_one_is_asked(bug, behaviour, text, world, monkeypatch):
     del bug
     if behaviour in ("silent", "stall"):
-        monkeypatch.setattr(_download, "TIMEOUT", 0.3)
+        monkeypatch.setattr(download, "TIMEOUT", 0.3)
     behaviour = behaviour.format(port=world.server.server_port)
     table = world.mirrors(behaviour)
     with pytest.raises(
@@ -384,14 +384,14 @@ def under_a_file(world, monkeypatch):
 
 
 def read_only(world, monkeypatch):
-    open_ = _download.Path.open
+    open_ = download.Path.open
 
     def refuse(self, mode="r", *args, **options):
         if "x" in mode or "w" in mode:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return open_(self, mode, *args, **options)
 
-    monkeypatch.setattr(_download.Path, "open", refuse)
+    monkeypatch.setattr(download.Path, "open", refuse)
 
 
 def full_at(step):
@@ -406,7 +406,7 @@ def full_in_the_middle(world, monkeypatch):
         out.write(chunk[:100])
         no_space()
 
-    monkeypatch.setattr(_download, "_write", write_half)
+    monkeypatch.setattr(download, "_write", write_half)
 
 
 def limited(world, monkeypatch):
@@ -448,7 +448,7 @@ def test_what_a_disk_takes_in_pieces_is_written_whole():
             return super().write(content[:3])
 
     out = Reluctant()
-    _download._write(out, b"0123456789")
+    download._write(out, b"0123456789")
     assert out.getvalue() == b"0123456789"
 
 
@@ -465,7 +465,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(world):
 
 @pytest.mark.parametrize("kind", [BrokenPipeError, ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_of_progress_is_not_taken_for_the_disks_or_the_mirrors(kind, world, monkeypatch):
-    monkeypatch.setattr(_download, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(download, "REPORT_EVERY", 0.0)
     world.mirrors("good", "as_html")
 
     def fail(progress):
@@ -552,10 +552,10 @@ def test_eight_processes_at_once_fill_an_empty_cache(world):
     code = f"""if True:
         import os, traceback
         from jaxnn import data
-        from jaxnn.data import _sources
-        from jaxnn.data._sources import RemoteFile, Source
+        from jaxnn.data._remote import sources
+        from jaxnn.data._remote.sources import RemoteFile, Source
 
-        _sources.SOURCES = {{"mnist": {table!r}}}
+        sources.SOURCES = {{"mnist": {table!r}}}
         children = []
         for _ in range(8):
             if child := os.fork():
@@ -578,9 +578,9 @@ def test_eight_processes_at_once_fill_an_empty_cache(world):
 def test_the_cache_is_where_the_platform_has_its_caches(world, monkeypatch, tmp_path):
     monkeypatch.delenv("JAXNN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert _cache.cache_folder("mnist", "who") == _cache.Path(platformdirs.user_cache_dir("jaxnn", False), "mnist")
+    assert cache.cache_folder("mnist", "who") == cache.Path(platformdirs.user_cache_dir("jaxnn", False), "mnist")
     monkeypatch.setenv("JAXNN_CACHE", "~/kept")
-    assert _cache.cache_folder("mnist", "who") == _cache.Path.home() / "kept" / "mnist"
+    assert cache.cache_folder("mnist", "who") == cache.Path.home() / "kept" / "mnist"
 
 
 def test_without_platformdirs_the_extra_and_the_variable_are_named(world, monkeypatch):
@@ -679,7 +679,7 @@ def test_a_folder_no_system_can_name_is_refused(world):
 
 @pytest.mark.parametrize("every, at_most", [(0.0, 10_000), (1000.0, 8)])
 def test_progress_grows_from_0_to_all_of_a_file_that_appears_at_its_end(every, at_most, world, monkeypatch):
-    monkeypatch.setattr(_download, "REPORT_EVERY", every)
+    monkeypatch.setattr(download, "REPORT_EVERY", every)
     told = []
 
     def look(progress):
@@ -709,7 +709,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_gets_one_line_a_file_redrawn_and_ended_even_by_an_error(world, monkeypatch):
-    monkeypatch.setattr(_download, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(download, "REPORT_EVERY", 0.0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     data.fetch("mnist")
     text = sys.stderr.getvalue()
@@ -746,11 +746,11 @@ def test_status_says_what_is_here_and_what_is_to_come(world, monkeypatch, tmp_pa
 
 
 def test_the_table_names_four_files_of_each_set_on_https_mirrors():
-    assert {n: sum(f.size for f in s.files) for n, s in _sources.SOURCES.items()} == {
+    assert {n: sum(f.size for f in s.files) for n, s in sources.SOURCES.items()} == {
         "mnist": 11_594_722,
         "fashion_mnist": 30_878_645,
     }
-    for name, entry in _sources.SOURCES.items():
+    for name, entry in sources.SOURCES.items():
         assert [file.name for file in entry.files] == list(FILES[name])
         assert len({file.sha256 for file in entry.files}) == 4 and len(set(entry.class_names)) == 10
         assert all(len(bytes.fromhex(file.sha256)) == 32 for file in entry.files)

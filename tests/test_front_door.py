@@ -605,3 +605,85 @@ def test_every_command_shows_examples_that_parse(argv, monkeypatch):
     for line in lines:
         assert run(*line.partition(" |")[0].split()[1:]).code == 0, line
     assert len(seen) == len(lines)
+
+
+# --- data -------------------------------------------------------------------------------------------------
+
+
+def test_data_list_says_what_there_is_and_where(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAXNN_MNIST", raising=False)
+    monkeypatch.setenv("JAXNN_FASHION_MNIST", "mine")
+    done = run("data", "list")
+    assert (done.code, done.err) == (0, "")
+    for name, about in jaxnn.data.names().items():
+        assert re.search(rf"^{name} +{re.escape(about)}", done.out, re.MULTILINE)
+    assert f"[to download: {tmp_path / 'cache' / 'mnist'}]" in done.out and "[nothing to download: mine]" in done.out
+    found = json.loads(run("data", "list", "--json").out)
+    assert set(found) == set(jaxnn.data.names()) and found["mnist"]["missing_bytes"] == 11_594_722
+    assert found["iris"] == {
+        "about": jaxnn.data.names()["iris"],
+        "state": "nothing to download",
+        "missing_bytes": 0,
+        "folder": None,
+    }
+
+
+def test_data_fetch_downloads_and_says_where(tmp_path, monkeypatch):
+    def fetch(name, folder):
+        assert (name, folder) == ("mnist", tmp_path)
+        (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(bytes(1_500_000))
+        return tmp_path
+
+    monkeypatch.setattr("jaxnn.data.fetch", fetch)
+    done = run("data", "fetch", "mnist", "--folder", tmp_path)
+    assert done.code == 0 and "mnist       1 files, 1.5 MB, checked" in done.out
+    assert f"jaxnn train --data mnist --folder {tmp_path}" in done.out
+    done = run("data", "fetch", "mnist", "--folder", tmp_path, "--json")
+    assert json.loads(done.out) == {
+        "name": "mnist",
+        "folder": str(tmp_path),
+        "files": {"train-images-idx3-ubyte.gz": 1_500_000},
+    }
+
+
+def test_a_download_that_fails_has_an_exit_code_of_its_own(monkeypatch):
+    def refused(*_):
+        raise jaxnn.DownloadError("data.fetch: a mirror gives it whole; got HTTP 403; try again later")
+
+    monkeypatch.setattr("jaxnn.data.fetch", refused)
+    done = run("data", "fetch", "mnist")
+    assert (done.code, done.out) == (3, "") and done.err.startswith("jaxnn: data.fetch: a mirror gives it whole")
+
+
+@pytest.mark.parametrize("name, near", [("mnits", "did you mean 'mnist'"), ("iris", "nothing to do")])
+def test_only_sets_that_are_downloaded_are_fetched(name, near):
+    done = run("data", "fetch", name)
+    assert done.code == 2 and f"got name={name!r}" in done.err and near in done.err
+
+
+def test_data_describe_prints_the_page_of_python(home, tmp_path):
+    path = home.folder / "flowers.csv"
+    done = run("data", "describe", path, "--label", "species")
+    assert done.code == 0 and done.out == f"{jaxnn.data.describe(path, label='species')}\n"
+    assert (
+        json.loads(run("data", "describe", "iris", "--json").out)
+        == jaxnn.data.describe(jaxnn.data.load("iris")).to_dict()
+    )
+    (tmp_path / "semi.csv").write_text("a;b\n1;?\n")
+    done = run("data", "describe", "semi.csv", "--delimiter", ";")
+    assert done.code == 0 and "1 with missing values" in done.out
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["iriss"], r"data describe: data is a file or one of .*; got data='iriss'; did you mean 'iris'\?"),
+        (["flowers.csv", "--label", "specie"], r"data.describe: label is a column .*; did you mean 'species'\?"),
+        (["iris", "--label", "y"], r"data.describe: a Dataset takes no label; got label='y'"),
+    ],
+)
+def test_describe_refuses_what_it_cannot_find(home, tmp_path, options, said):
+    shutil.copy(home.folder / "flowers.csv", tmp_path)
+    done = run("data", "describe", *options)
+    assert (done.code, done.out) == (2, "") and re.match(f"jaxnn: {said}", done.err), done.err

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 
 from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
-from jaxnn.data import _csv, _csv_lines
+from jaxnn.data._files import csv as csv_reader
+from jaxnn.data._files import csv_lines
 
 TYPED = (ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError)
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=200)
@@ -429,7 +430,7 @@ def test_the_repr_of_every_float_comes_back_to_the_bit(put, request, dtype):
 
 
 def test_a_big_file_of_many_blocks_equals_pythons_reading(put, monkeypatch):
-    monkeypatch.setattr(_csv, "BLOCK", 1000)
+    monkeypatch.setattr(csv_reader, "BLOCK", 1000)
     rng = np.random.default_rng(1)
     rows = [[repr(float(v)) for v in rng.normal(size=4)] + [str(rng.choice(["up", "down"]))] for _ in range(3000)]
     text = io.StringIO()
@@ -450,7 +451,7 @@ def test_a_big_file_of_many_blocks_equals_pythons_reading(put, monkeypatch):
 @pytest.mark.parametrize("block", [64, 300])
 def test_lines_inside_quotes_never_become_rows(put, monkeypatch, block):
     """pyarrow cuts a file into blocks at line ends; here most of them are inside a quoted note that looks like rows."""
-    monkeypatch.setattr(_csv, "BLOCK", block)
+    monkeypatch.setattr(csv_reader, "BLOCK", block)
     rng = np.random.default_rng(block)
     for trial in range(60):
         parts = ["\n", "9,9\n", '""', "\n9,,9\n9,", "\r\n", "text", ","]
@@ -665,5 +666,5 @@ def test_ten_thousand_files_a_reader(tmp_path_factory, name, draw):
 
 def test_the_slow_reading_agrees_with_the_fast_one_about_lines(put):
     path = put("t.csv", '\ufeff\na,b\r\n\r\n1,"x\n\ny"\n2,z\r3,w\n')
-    assert [line for line, _ in _csv_lines.records(path, ",")] == [2, 4, 7, 8]
-    assert _csv_lines.line_of(path, ",", None, 2) == 8
+    assert [line for line, _ in csv_lines.records(path, ",")] == [2, 4, 7, 8]
+    assert csv_lines.line_of(path, ",", None, 2) == 8

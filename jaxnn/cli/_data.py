@@ -7,7 +7,7 @@ from jaxnn.cli._config import DataConfig, DescribeConfig, FetchConfig, ListConfi
 from jaxnn.cli._files import to_json
 from jaxnn.cli._screen import facts_of, say, working
 from jaxnn.cli._source import column, is_name, table_options
-from jaxnn.data._fetch import status
+from jaxnn.data._remote.fetch import status
 
 WHO = "data describe"
 
@@ -53,7 +53,7 @@ def describe(config: DescribeConfig) -> int:
     """Print what is in a file or a named set; return the exit code."""
     with working(f"reading {config.data}"):
         if is_name(WHO, config.data):
-            found = data.describe(data.load(config.data))
+            found = data.describe(data.load(config.data), label=config.label)
         else:
             found = data.describe(config.data, label=column(config.label), **table_options(config))
     print(to_json(found.to_dict()) if config.json else found)

@@ -20,7 +20,7 @@ from jaxnn.cli._files import to_json, write_whole
 from jaxnn.cli._screen import LONGEST_LIST, facts_of, print_table, say, working
 from jaxnn.cli._source import table_options
 from jaxnn.data import Inputs, read_inputs
-from jaxnn.data._parquet import write_parquet
+from jaxnn.data._files.parquet import write_parquet
 
 WHO = "predict"
 STDOUT = Path("-")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn._checks import ConfigError, DataFormatError, check_choice
-from jaxnn.data import _cache, _sources
 from jaxnn.data._dataset import Dataset, dataset
-from jaxnn.data._idx import read_images
+from jaxnn.data._files.idx import read_images
+from jaxnn.data._remote import cache, sources
 
 STEMS = {"train": "train", "test": "t10k"}
 
@@ -25,7 +25,7 @@ def fashion_mnist(folder: Any = None, part: str = "train") -> Dataset:
 
 def _images(name: str, folder: Any, part: str) -> Dataset:
     """Return one part of a set that comes as images and labels of train and t10k."""
-    who, source = f"data.load({name!r})", _sources.SOURCES[name]
+    who, source = f"data.load({name!r})", sources.SOURCES[name]
     check_choice(who, "part", part, STEMS)
     stems = [f"{STEMS[part]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     folder = folder or os.environ.get(source.variable)
@@ -33,7 +33,7 @@ def _images(name: str, folder: Any, part: str) -> Dataset:
         images_path, labels_path = (_find(name, who, folder, stem) for stem in stems)
     else:
         files = [f"{stem}.gz" for stem in stems]
-        images_path, labels_path = (_cache.keep(name, who, needed=files) / file for file in files)
+        images_path, labels_path = (cache.keep(name, who, needed=files) / file for file in files)
     x, labels, image_shape = read_images(images_path, labels_path, who=who)
     if image_shape != (28, 28):
         height, width = image_shape
@@ -48,11 +48,11 @@ def _find(name: str, who: str, folder: Any, stem: str) -> Path:
     """Return the path of a file in the user's folder, plain or gzipped; raise `ConfigError` where there is none."""
     if not isinstance(folder, str | os.PathLike):
         raise ConfigError(f"{who}: folder is the path of a folder; got folder={folder!r}; pass text or a Path")
-    variable = _sources.SOURCES[name].variable
+    variable = sources.SOURCES[name].variable
     for path in (Path(folder, stem), Path(folder, stem + ".gz")):
         if path.is_file():
             # Both sets name their files alike, and would be taken for each other without a word.
-            other = _cache.owner(path)
+            other = cache.owner(path)
             if other not in (None, name):
                 raise ConfigError(
                     f"{who}: the folder holds {name}; got {path}, a file of {other}; load {other!r}, or name the "

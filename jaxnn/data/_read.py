@@ -1,7 +1,6 @@
 """`read` and `read_inputs`: what a file or table holds goes through the checked door, on its own or like other data."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn._checks import ConfigError, DataFormatError, DtypeError, NonFiniteError, ShapeError, check_finite
+from jaxnn._checks import ConfigError, DataFormatError, NonFiniteError, ShapeError, check_finite, in_the_name_of
 from jaxnn.data._dataset import Dataset, dataset
-from jaxnn.data._labels import as_classes
-from jaxnn.data._raw import WHO, Distinct, Raw, Wanted
-from jaxnn.data._readers import MAX_BYTES, raw_of
+from jaxnn.data._files.labels import as_classes
+from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted
+from jaxnn.data._files.readers import MAX_BYTES, raw_of
 from jaxnn.data._schema import Schema
 
 
@@ -161,7 +160,7 @@ def read_inputs(
       ([[1.0, 0.5]], ('id',))
       >>> folder.cleanup()
     """
-    with _in_the_name_of("data.read_inputs"):
+    with in_the_name_of("data.read_inputs"):
         schema = _schema(like)
         if schema is None:
             raise ConfigError(f"{WHO}: like is the data a model knows; got like=None; pass train.schema")
@@ -228,12 +227,3 @@ def _on_scale(ds: Dataset, schema: Schema, path: Path | str) -> Dataset:
     x = schema.transform(ds.batch.x)
     check_finite(WHO, f"x on the scale of {schema.name!r}", x)
     return Dataset(ds.batch._replace(x=jax.device_put(x)), replace(schema, name=ds.schema.name))
-
-
-@contextmanager
-def _in_the_name_of(who: str) -> Iterator[None]:
-    """Let an error begin with the verb that the user called."""
-    try:
-        yield
-    except (ConfigError, DataFormatError, DtypeError, NonFiniteError, ShapeError) as error:
-        raise type(error)(f"{who}: {str(error).partition(': ')[2]}") from error

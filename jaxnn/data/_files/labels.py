@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn._checks import ConfigError, LabelError, check_integer, suggest
-from jaxnn.data._raw import MISSING, WHO, Distinct
+from jaxnn.data._files.raw import MISSING, WHO, Distinct
 
 KINDS = ("index", "names", "pm1")
 Fault = Callable[[int, str, str], LabelError]  # from the number of a value, the rule and the hint
@@ -31,14 +31,14 @@ def as_classes(
     names = _given_names(class_names, num_classes)
     counts = np.bincount(found.codes, minlength=len(found.values))
     values = {i: found.values[i] for i in np.flatnonzero(counts).tolist()}  # a categorical may list more than occur
-    numbers = {i: _number(value) for i, value in values.items()}
+    numbers = {i: number_of(value) for i, value in values.items()}
 
     def fault(i: int, rule: str, hint: str) -> LabelError:
         place = where(int(np.argmax(found.codes == i)))
         return LabelError(f"{WHO}: {rule}; got {values[i]!r} in {column!r} at {place}; {hint}")
 
     for i, value in values.items():
-        text = _word(value)
+        text = word_of(value)
         if text.strip() == "" or (labels != "names" and text.strip().lower() in MISSING):
             raise fault(i, "every example has a label", "drop the row, or if it names a class pass labels='names'")
         if "\n" in text or "\r" in text:
@@ -46,7 +46,7 @@ def as_classes(
     if labels == "pm1":
         codes, count, kind = _signs(numbers, fault), _count(2, num_classes, "labels under 'pm1'", column), "pm1"
     elif labels == "names" or all(number is None for number in numbers.values()):
-        codes, names = _words({i: _word(value) for i, value in values.items()}, numbers, names, fault)
+        codes, names = _words({i: word_of(value) for i, value in values.items()}, numbers, names, fault)
         count, kind = _count(len(names), num_classes, "distinct names", column), "names"
     else:
         codes, count = _whole(numbers, len(names) if names is not None else num_classes, column, fault)
@@ -148,7 +148,7 @@ def _count(count: int, num_classes: int | None, what: str, column: str) -> int:
     return count
 
 
-def _number(value: Any) -> int | float | None:
+def number_of(value: Any) -> int | float | None:
     """Return the number that a value is or spells, else None, also for NaN."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python reads 1_0 as 10
         return None
@@ -161,7 +161,7 @@ def _number(value: Any) -> int | float | None:
     return None
 
 
-def _word(value: Any) -> str:
+def word_of(value: Any) -> str:
     """Return the name of a class: text as it stands, 2.0 as "2", booleans in small letters."""
     if isinstance(value, bool):
         return str(value).lower()

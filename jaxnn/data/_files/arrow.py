@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn._checks import ConfigError, DataFormatError, suggest
-from jaxnn.data._columns import Columns
+from jaxnn.data._files.columns import Columns
+from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 from jaxnn.data._memory import empty
-from jaxnn.data._raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 
 OLDEST = (14, 0, 1)  # before, a Parquet file could run code (CVE-2023-47248)
 ROWS_AT_A_TIME = 16384  # columns are turned into rows piece by piece, so that the pieces stay in the cache
@@ -109,7 +109,9 @@ def from_table(table: Any, columns: Columns, wanted: Wanted, path: Path | str, w
 
 def _encoded(pa: Any, column: Any) -> tuple[np.ndarray, list[Any]]:
     """Return the codes of a column and the distinct values they stand for."""
-    whole = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()  # in others one dictionary is made for all chunks; comparing is slow
+    whole = column.dictionary_encode().combine_chunks()
     whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole  # by version of pyarrow
     return whole.indices.to_numpy(), whole.dictionary.to_pylist()
 

@@ -16,8 +16,8 @@ from urllib.parse import urljoin, urlsplit
 
 from jaxnn._checks import DownloadError
 from jaxnn._version import __version__
-from jaxnn.data._progress import FetchProgress
-from jaxnn.data._sources import RemoteFile
+from jaxnn.data._remote.progress import FetchProgress
+from jaxnn.data._remote.sources import RemoteFile
 
 TIMEOUT = 20.0  # seconds without a byte, also for connecting
 CHUNK = 2**16

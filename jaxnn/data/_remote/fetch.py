@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jaxnn._checks import ConfigError, suggest
-from jaxnn.data import _cache, _sources
 from jaxnn.data._load import LOADERS
-from jaxnn.data._progress import FetchProgress
+from jaxnn.data._remote import cache, sources
+from jaxnn.data._remote.progress import FetchProgress
 
 WHO = "data.fetch"
 
@@ -53,17 +53,17 @@ def fetch(
       Traceback (most recent call last):
       jaxnn._checks.ConfigError: data.fetch: name is a set that is downloaded; got name='iris'; nothing to ...
     """
-    if not isinstance(name, str) or name not in _sources.SOURCES:
+    if not isinstance(name, str) or name not in sources.SOURCES:
         local = isinstance(name, str) and name in LOADERS
         raise ConfigError(
             f"{WHO}: name is a set that is downloaded; got name={name!r}; "
-            + (f"nothing to do, data.load({name!r}) has it at hand" if local else suggest(name, _sources.SOURCES))
+            + (f"nothing to do, data.load({name!r}) has it at hand" if local else suggest(name, sources.SOURCES))
         )
     if not isinstance(folder, str | os.PathLike | None):
         raise ConfigError(f"{WHO}: folder is the path of a folder; got folder={folder!r}; pass text or a Path")
     if progress is not None and not callable(progress):
         raise ConfigError(f"{WHO}: progress is a function; got progress={progress!r}; leave it out for a line")
-    return _cache.keep(name, WHO, folder=None if folder is None else Path(folder), progress=progress)
+    return cache.keep(name, WHO, folder=None if folder is None else Path(folder), progress=progress)
 
 
 class SetStatus(NamedTuple):
@@ -80,11 +80,11 @@ class SetStatus(NamedTuple):
 
 def status(name: str) -> SetStatus:
     """Return where a set stands; every byte of its files in the cache is read."""
-    source = _sources.SOURCES.get(name)
+    source = sources.SOURCES.get(name)
     own = os.environ.get(source.variable) if source else None
     if source is None or own:
         return SetStatus("nothing to download", 0, 0, Path(own) if own else None)
-    folder = _cache.cache_folder(name, "data.status")
-    present = sum(f.size for f in source.files if _cache.look(folder / f.name, f) == "whole")
+    folder = cache.cache_folder(name, "data.status")
+    present = sum(f.size for f in source.files if cache.look(folder / f.name, f) == "whole")
     missing = sum(f.size for f in source.files) - present
     return SetStatus("to download" if missing else "in the cache", present, missing, folder)

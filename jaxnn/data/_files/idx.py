@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn._checks import DataFormatError
+from jaxnn.data._files.raw import WHO, check_size
 from jaxnn.data._memory import empty
-from jaxnn.data._raw import WHO, check_size
 
 UINT8 = 0x08  # the type code of unsigned bytes
 MAX_EXPANSION = 1032  # deflate cannot do better: one byte of a .gz file gives at most so many

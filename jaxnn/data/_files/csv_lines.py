@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxnn._checks import DataFormatError
-from jaxnn.data._raw import MISSING, WHO
+from jaxnn.data._files.raw import MISSING, WHO
 
 BOOLEANS = ("true", "false")
 LONGEST_LINE = 2**26  # characters

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from jaxnn._checks import ConfigError, DataFormatError, suggest
-from jaxnn.data._idx import MAX_EXPANSION
-from jaxnn.data._raw import WHO, Distinct, Raw, Wanted, check_size, size_of
+from jaxnn.data._files.idx import MAX_EXPANSION
+from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 
 EXPANSIONS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: MAX_EXPANSION}  # what NumPy writes
 BROKEN = (

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn._checks import ConfigError, DataFormatError
-from jaxnn.data._arrow import check_types, from_table, pyarrow
-from jaxnn.data._columns import choose
-from jaxnn.data._raw import WHO, Raw, Wanted, check_size
+from jaxnn.data._files.arrow import check_types, from_table, pyarrow
+from jaxnn.data._files.columns import choose
+from jaxnn.data._files.raw import WHO, Raw, Wanted, check_size
 
 MEMORY = "the table"  # in messages, where files have a path
 
@@ -18,7 +18,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Raw:
     pyarrow()
     from pyarrow import parquet
 
-    with _explained(path, "Parquet"), parquet.ParquetFile(path) as file:
+    with explained(path, "Parquet"), parquet.ParquetFile(path) as file:
         columns = choose(file.schema_arrow.names, wanted, path)
         check_types(file.schema_arrow, columns, wanted.regression, path)
         meta = file.metadata
@@ -30,7 +30,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Raw:
 def read_arrow(path: Path, wanted: Wanted) -> Raw:
     """Return the chosen columns of an Arrow IPC file, which Feather version 2 is too."""
     pa = pyarrow()
-    with _explained(path, "Arrow"), pa.OSFile(str(path)) as source:
+    with explained(path, "Arrow"), pa.OSFile(str(path)) as source:
         schema = pa.ipc.open_file(source).schema
         columns = choose(schema.names, wanted, path)
         check_types(schema, columns, wanted.regression, path)
@@ -65,7 +65,7 @@ def _row(i: int) -> str:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, kind: str) -> Iterator[None]:
+def explained(path: Path, kind: str) -> Iterator[None]:
     """Turn what pyarrow raises for a damaged file into a `DataFormatError`."""
     try:
         yield

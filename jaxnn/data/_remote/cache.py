@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from jaxnn._checks import ConfigError
-from jaxnn.data import _sources
-from jaxnn.data._download import download
-from jaxnn.data._progress import FetchProgress, Line
-from jaxnn.data._sources import RemoteFile
+from jaxnn.data._remote import sources
+from jaxnn.data._remote.download import download
+from jaxnn.data._remote.progress import FetchProgress, Line
+from jaxnn.data._remote.sources import RemoteFile
 
 VARIABLE = "JAXNN_CACHE"
 
@@ -47,7 +47,7 @@ def look(path: Path, file: RemoteFile) -> Literal["whole", "missing", "damaged"]
 
 def owner(path: Path) -> str | None:
     """Return the name of the set that a file belongs to by its content, or None."""
-    for name, source in _sources.SOURCES.items():
+    for name, source in sources.SOURCES.items():
         if any(file.name == path.name and look(path, file) == "whole" for file in source.files):
             return name
     return None
@@ -66,7 +66,7 @@ def keep(
     If all that are `needed` are whole, the others are left for another time: one cannot always download. A folder that
     the caller names may hold files of the caller's own: those are never replaced, as damaged ones in the cache are.
     """
-    source = _sources.SOURCES[name]
+    source = sources.SOURCES[name]
     place = cache_folder(name, who) if folder is None else folder
     if needed is not None and all(look(place / f.name, f) == "whole" for f in source.files if f.name in needed):
         return place

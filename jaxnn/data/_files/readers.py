@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxnn._checks import ConfigError, check_choice, check_integer
-from jaxnn.data._arrow import as_table
-from jaxnn.data._csv import read_csv
-from jaxnn.data._idx import read_images, read_pixels
-from jaxnn.data._labels import KINDS
-from jaxnn.data._npz import read_npz
-from jaxnn.data._parquet import MEMORY, read_arrow, read_parquet, read_table
-from jaxnn.data._raw import WHO, Distinct, Raw, Wanted
+from jaxnn._checks import ConfigError, brief, check_choice, check_integer
+from jaxnn.data._files.arrow import as_table
+from jaxnn.data._files.csv import read_csv
+from jaxnn.data._files.idx import read_images, read_pixels
+from jaxnn.data._files.labels import KINDS
+from jaxnn.data._files.npz import read_npz
+from jaxnn.data._files.parquet import MEMORY, read_arrow, read_parquet, read_table
+from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted
 
 KINDS_OF_FILES = {".csv": "csv", ".npz": "npz", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 IDX_NAME = re.compile(r"[.-]idx\d?(-ubyte)?(\.gz)?$")  # train-images-idx3-ubyte.gz, train-images.idx3-ubyte, x.idx
@@ -30,10 +30,9 @@ def raw_of(
 ) -> tuple[Raw, str, Path | str]:
     """Return what the source holds, its name, and what messages call it."""
     table = as_table(source)
-    path = MEMORY if table is not None else _file("source", source)
-    kind = "table" if table is not None else _kind(Path(path))
-    _check_options(kind, labels, wanted, num_classes, class_names, header, delimiter)
-    check_integer(WHO, "max_bytes", wanted.max_bytes, at_least=1)
+    path = MEMORY if table is not None else file_at("source", source)
+    kind = "table" if table is not None else kind_of(Path(path))
+    check_options(kind, labels, wanted, num_classes, class_names, header, delimiter)
     if table is not None:
         return read_table(table, wanted), "table", path
     path = Path(path)
@@ -48,7 +47,7 @@ def raw_of(
     return raw, path.name.split(".")[0] if kind == "idx" else path.stem, path
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """Return the kind of a file by its name."""
     kind = "idx" if IDX_NAME.search(path.name) else KINDS_OF_FILES.get(path.suffix.lower())
     if kind is None:
@@ -67,16 +66,17 @@ def _images(path: Path, wanted: Wanted) -> Raw:
         raise ConfigError(
             f"{WHO}: for IDX images label is the file of their labels; got label={wanted.label!r}; pass its path"
         )
-    labels_path = _file("label", wanted.label)
+    labels_path = file_at("label", wanted.label)
     x, y, shape = read_images(path, labels_path, max_bytes=wanted.max_bytes)
     return Raw(x, Distinct.of(y), "labels", lambda i: f"byte {8 + i} of {labels_path}", image_shape=shape)
 
 
-def _check_options(
+def check_options(
     kind: str, labels: Any, wanted: Wanted, num_classes: Any, class_names: Any, header: Any, delimiter: Any
 ) -> None:
     """Raise `ConfigError` for options that mean nothing, here or together."""
     check_choice(WHO, "labels", labels, KINDS)
+    check_integer(WHO, "max_bytes", wanted.max_bytes, at_least=1)
     regression, features = wanted.regression, wanted.features
     for option, value, legal in (("regression", regression, (True, False)), ("header", header, (None, True, False))):
         if not any(value is one for one in legal):
@@ -107,10 +107,13 @@ def _check_options(
             )
 
 
-def _file(option: str, path: Any) -> Path:
+def file_at(option: str, path: Any) -> Path:
     """Return the path of a file that can be opened."""
     if not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"{WHO}: {option} is the path of a file; got {option}={path!r}; pass text or a Path")
+        what = "the path of a file" if option == "label" else "the path of a file or a table"
+        raise ConfigError(
+            f"{WHO}: {option} is {what}; got {option}={brief(path)}; pass text or a Path; arrays go to data.dataset"
+        )
     found = Path(path)
     try:
         with found.open("rb"):

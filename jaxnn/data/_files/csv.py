@@ -4,10 +4,10 @@ import mmap
 from pathlib import Path
 
 from jaxnn._checks import ConfigError, DataFormatError
-from jaxnn.data._arrow import from_table, pyarrow
-from jaxnn.data._columns import choose
-from jaxnn.data._csv_lines import explain, is_number, line_of, records
-from jaxnn.data._raw import WHO, Raw, Wanted, check_size
+from jaxnn.data._files.arrow import from_table, pyarrow
+from jaxnn.data._files.columns import choose
+from jaxnn.data._files.csv_lines import explain, is_number, line_of, records
+from jaxnn.data._files.raw import WHO, Raw, Wanted, check_size
 
 BLOCK = 2**20  # bytes pyarrow parses at a time; a line must fit in
 
@@ -41,7 +41,7 @@ def read_csv(path: Path, wanted: Wanted, header: bool | None, delimiter: str) ->
                 column_names=names if header is False else None,
                 block_size=min(max(BLOCK, 64 * sum(map(len, first))), 2**30),
             ),
-            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=_quotes_below_header(path)),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=quotes_below_header(path)),
             convert_options=csv.ConvertOptions(
                 include_columns=columns.names,
                 column_types={name: pa.dictionary(pa.int32(), pa.string()) for name in words if name not in numbers},
@@ -63,7 +63,7 @@ def read_csv(path: Path, wanted: Wanted, header: bool | None, delimiter: str) ->
     return from_table(table, columns, wanted, path, lambda i: f"line {line_of(path, delimiter, header, i)}")
 
 
-def _quotes_below_header(path: Path) -> bool:
+def quotes_below_header(path: Path) -> bool:
     """Return whether a quotation mark stands below the first line, so that a cell may hold line ends.
 
     Told that none does, pyarrow cuts the file into blocks at any line end and silently takes the rest of such a cell

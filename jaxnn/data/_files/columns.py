@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnn._checks import ConfigError, DataFormatError, suggest
-from jaxnn.data._raw import WHO, Wanted
+from jaxnn.data._files.raw import WHO, Wanted
 from jaxnn.data._schema import Schema
 
 UNNAMED = ("", "__index_level_0__")  # what pandas calls its row numbers in CSV and in Parquet
@@ -66,8 +66,8 @@ def choose(names: Sequence[str], wanted: Wanted, path: Path | str) -> Columns:
                 f"{WHO}: label is the column to learn; got label=None; pass its name or position, "
                 f"the columns of {path} are {_listed(names)}"
             )
-        label = _find(names, "label", wanted.label, path)
-    keep = tuple(_find(names, "keep", name, path) for name in wanted.keep)
+        label = find(names, "label", wanted.label, path)
+    keep = tuple(find(names, "keep", name, path) for name in wanted.keep)
     if wanted.like is not None:
         features = _known(names, wanted.like, label, keep, path)
     else:
@@ -82,7 +82,7 @@ def _chosen(names: Sequence[str], label: str | None, wanted: Wanted, path: Path 
     if features is None:
         chosen = [name for name in names if name != label]
     elif isinstance(features, list | tuple):
-        chosen = [_find(names, "features", feature, path) for feature in features]
+        chosen = [find(names, "features", feature, path) for feature in features]
         for i, name in enumerate(chosen):
             if name == label or name in chosen[:i]:
                 raise ConfigError(
@@ -136,7 +136,7 @@ def _place(feature: str, names: Sequence[str]) -> tuple[str, str | None] | None:
     return (max(bases, key=len), feature[len(max(bases, key=len)) + 1 :]) if bases else None
 
 
-def _find(names: Sequence[str], option: str, wanted: Any, path: Path | str) -> str:
+def find(names: Sequence[str], option: str, wanted: Any, path: Path | str) -> str:
     """Return the name of a column given by name or position."""
     if isinstance(wanted, int) and not isinstance(wanted, bool):
         if -len(names) <= wanted < len(names):
