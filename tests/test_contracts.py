@@ -16,7 +16,7 @@ from jaxnn import _types
 NAMES = """
 Mlp Linear sigmoid tanh relu identity Bernoulli Categorical Gaussian bernoulli categorical gaussian LogLikelihood
 from_function Batch FullBatch Stochastic MiniBatch init_state ascent_step ascend fit evaluate predict predict_proba
-summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
+load_run summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
 CheckpointError __version__
 """.split()
 MODULES = ["data", "checkpoint", "plotting"]
@@ -34,6 +34,7 @@ def test_nothing_else_is_public():
         "Status",
         "Evaluation",
         "FitResult",
+        "SavedRun",
         "cli",
     }  # what the verbs return; the command line
     public = {name for name in vars(jaxnn) if not name.startswith("_")} - {

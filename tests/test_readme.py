@@ -1,29 +1,79 @@
-"""The README's Python runs as written; what it lists exists."""
+"""The README's Python and its commands run as written; what it lists exists."""
 
+import csv
 import pathlib
 import re
+
+import numpy as np
+import pytest
+from command import run
+from sklearn.datasets import load_iris
 
 import jaxnn
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def blocks(kind: str = "python") -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def flowers(tmp_path, monkeypatch):
+    """The two files of the README in the current folder: the irises in a fixed order."""
+    monkeypatch.chdir(tmp_path)
+    iris, names = load_iris(), ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    order = np.random.default_rng(0).permutation(150)
+    with open("flowers.csv", "w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow([*names, "species"])
+        rows.writerows([*map(float, iris.data[i]), iris.target_names[iris.target[i]]] for i in order[:130])
+    with open("new.csv", "w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["id", *names[::-1]])
+        rows.writerows([f"flower-{k}", *map(float, iris.data[i][::-1])] for k, i in enumerate(order[130:]))
+
+
+def without_numbers(text: str) -> list[str]:
+    """Return the lines that say something, with # for every number: those of another machine differ a little."""
+    lines = (re.sub(r"-?\d+\.\d+(e-?\d+)?", "#", line) for line in text.splitlines())
+    return [" ".join(line.replace("─", "").split()) for line in lines if line.strip(" ─")]
+
+
+def test_the_commands_print_what_is_shown_and_the_run_comes_back_in_two_lines(flowers, capsys):
+    (session,) = blocks("console")
+    head, train, predict = re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]
+    assert head == "head -3 flowers.csv\n" + "".join(
+        pathlib.Path("flowers.csv").read_text().splitlines(keepends=True)[:3]
+    )
+    for shown in (train, predict):
+        command, _, screen = shown.partition("\n")
+        done = run(*command.split()[1:])
+        assert done.code == 0 and done.err == ""
+        printed, at = without_numbers(done.out), 0
+        for line in without_numbers(screen):
+            if line == "...":
+                continue
+            assert line in printed[at:], line
+            at = printed.index(line, at) + 1
+    names: dict = {}
+    exec(compile(blocks()[0], str(README), "exec"), names)
+    assert names["run"].schema.class_names == ("setosa", "versicolor", "virginica")
+    assert capsys.readouterr().out.startswith("[[") and names["new"].unused == ("id",)
 
 
 def test_the_scripts_run_as_written_and_learn_the_digits(capsys):
     names: dict = {}
-    for block in blocks():
+    for block in blocks()[1:]:
         exec(compile(block, str(README), "exec"), names)
     printed = capsys.readouterr().out
-    assert len(blocks()) == 2 and "returned epoch" in printed
+    assert len(blocks()) == 3 and "returned epoch" in printed
     assert jaxnn.evaluate(names["objective"], names["result"].params, names["test"]).accuracy > 0.94
     assert names["gradient"][0].kernel.shape == names["one"][0].kernel.shape == (64, 128)
 
 
 def test_the_first_script_has_about_twenty_lines():
-    code = [line for line in blocks()[0].splitlines() if line.strip()]
+    code = [line for line in blocks()[1].splitlines() if line.strip()]
     assert 14 <= len(code) <= 20
 
 
