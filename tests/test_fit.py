@@ -413,7 +413,7 @@ ERRORS = {
     ),
     "a scale in an array": (
         {"objective": jaxnn.LogLikelihood(REGRESSION.model, jaxnn.Gaussian(jnp.float32(-1))), "train": real,
-         "params": REGRESSION.model.init(0)}, ConfigError, r"scale is a finite number > 0; got scale=.*-1",
+         "params": REGRESSION.model.init(0)}, ConfigError, r"scale is a finite number > 0, in .*; got scale=.*-1",
     ),
     "a model of one number": (
         {"objective": jaxnn.LogLikelihood(OneNumber(), jaxnn.bernoulli), "params": jnp.ones(3)}, ShapeError,
