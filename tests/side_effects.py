@@ -41,7 +41,7 @@ def state_of_the_world(given):
         "arguments": [content(leaf) for leaf in jax.tree.leaves(given)],
         "jax.config": dict(jax.config.values),
         "np.geterr": np.geterr(),
-        "np.random": repr(np.random.get_state()),  # noqa: NPY002
+        "np.random": [content(part) for part in np.random.get_state()],  # noqa: NPY002
         "warnings.filters": list(warnings.filters),
         "os.environ": dict(os.environ),
         "Ctrl-C": signal.getsignal(signal.SIGINT),
