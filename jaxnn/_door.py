@@ -155,7 +155,8 @@ def batch_arrays(who: str, objective: Any, params: Params, data: Any) -> Batch:
         )
     dtype = param_dtype(params)
     x = as_inputs(who, objective, params, batch.x)
-    y = as_numbers(who, "y", batch.y) if isinstance(batch.y, list) else batch.y  # a list is labels, not a tree of them
+    is_list = isinstance(batch.y, list) and not is_traced(batch.y)
+    y = as_numbers(who, "y", batch.y) if is_list else batch.y  # a list is labels, not a tree of them
     y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), y)
     wide = jnp.promote_types(dtype, jnp.float32)  # a weight of 257 is 256 in bfloat16
     weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, wide, cast_integers=True)

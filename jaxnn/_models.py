@@ -109,9 +109,8 @@ class Mlp:
             raise DtypeError(f"Mlp.init: parameters are floating point; got dtype={dtype}; pass 'float32', say")
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         gains = (1.0, *map(initial_gain, self.activations))
-        stds = (
-            [0.0] if len(shapes) == 1 else [g / math.sqrt(max(i, 1)) for g, (i, _) in zip(gains, shapes, strict=True)]
-        )
+        stds = [g / math.sqrt(max(i, 1)) for g, (i, _) in zip(gains, shapes, strict=True)]
+        stds = [0.0] if len(shapes) == 1 else stds
         return _init(as_key("Mlp.init", key), tuple(shapes), tuple(stds), dtype)
 
     def apply(self, params: Params, x: Num[Array, "..."]) -> Float[Array, " K"]:

@@ -966,6 +966,8 @@ def test_every_row_counts_once_an_epoch_where_the_batch_does_not_divide_the_data
 def test_a_batch_larger_than_the_data_is_the_data_to_the_bit():
     runs = [quick_jit(partial(towards, X[:, 0], 0.1, MiniBatch(size)))() for size in (20, 64, 19)]
     assert bits(runs[0]) == bits(runs[1]) != bits(runs[2])
+    indices, weight = MiniBatch(64).indices(0, 0, 0, 20)
+    assert indices.shape == (20,) and weight is None
 
 
 @behaves("D4", "a rate below 0, seen only inside a program, climbs down")
@@ -1140,6 +1142,23 @@ def test_new_numbers_of_rows_are_padded_to_few():
     assert log.traced("_mapped") == 2 and log.traced("evaluation_sums") == 1
     want = np.exp([softmax_log_probs(PARAMS, x, np.full(63, k)) for k in range(3)]).T
     np.testing.assert_allclose(jaxnn.predict_proba(OBJECTIVE, PARAMS, x), want, rtol=1e-5)
+
+
+@behaves("E8", "a function of the user's is traced again in every call, to ask for its shape")
+def test_a_function_of_the_users_is_not_called_again_for_data_of_the_same_shape():
+    calls = []
+
+    def log_prob(w, x, y):
+        calls.append(y)
+        return quadratic(w, x, y)
+
+    objective = jaxnn.from_function(log_prob, num_classes=2)
+    batch = Batch(X[:8, 0], Y[:8] % 2)
+    for repeat in range(5):
+        before = len(calls)
+        jaxnn.predict(objective, jnp.full((), repeat / 10), batch)
+        jaxnn.evaluate(objective, jnp.full((), repeat / 10), batch)
+        assert (len(calls) > before) == (repeat == 0)
 
 
 @behaves("E8", "a step returns a weaker type than it took, and the next is compiled anew")
