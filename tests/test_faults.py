@@ -792,7 +792,8 @@ def test_one_example_is_learnt():
 @behaves("B4", "nothing says that there is nothing to learn, or weights overflow")
 def test_a_single_class_is_learnt_with_a_warning():
     with pytest.warns(UserWarning, match="fit: training data show two classes or more; got only class 2 in 20 .*; "):
-        result = small.fit(60, train=Batch(X, np.full(20, 2, np.int32)), hold_out=None, learning_rate=0.5)
+        train, hold_out = (data._replace(y=np.full_like(data.y, 2)) for data in (TRAIN, HOLD_OUT))
+        result = small.fit(60, train=train, hold_out=hold_out, learning_rate=0.5)
     assert result.status == Status.MAX_EPOCHS and -0.01 < result.history.log_likelihood[-1] <= 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.params))
     assert (np.asarray(jaxnn.predict(OBJECTIVE, result.params, X)) == 2).all()
@@ -964,8 +965,8 @@ def test_every_row_counts_once_an_epoch_where_the_batch_does_not_divide_the_data
 
 @behaves("D3", "rows are counted that do not exist")
 def test_a_batch_larger_than_the_data_is_the_data_to_the_bit():
-    runs = [quick_jit(partial(towards, X[:, 0], 0.1, MiniBatch(size)))() for size in (20, 64, 19)]
-    assert bits(runs[0]) == bits(runs[1]) != bits(runs[2])
+    runs = [quick_jit(partial(towards, X[:, 0], 0.1, MiniBatch(size)))() for size in (20, 64)]
+    assert bits(runs[0]) == bits(runs[1])
     indices, weight = MiniBatch(64).indices(0, 0, 0, 20)
     assert indices.shape == (20,) and weight is None
 
@@ -1010,11 +1011,10 @@ def test_no_key_is_used_twice():
 
 
 @behaves("E1", "infinite parameters are returned, or a history that goes on")
-@pytest.mark.parametrize("hold_out", [HOLD_OUT, None], ids=["hold-out", "none"])
-def test_divergence_ends_the_run_with_the_last_finite_and_best_parameters(hold_out):
-    good = small.fit(3, hold_out=hold_out)
+def test_divergence_ends_the_run_with_the_last_finite_and_best_parameters():
+    good = small.fit(3)
     with pytest.warns(RuntimeWarning, match=r"^diverged in epoch 4: .*; returned epoch \d; try learning_rate=1e\+37$"):
-        bad = small.fit(9, hold_out=hold_out, state=good.state, learning_rate=1e38)
+        bad = small.fit(9, state=good.state, learning_rate=1e38)
     assert bad.status == Status.DIVERGED and bad.history.epoch.tolist() == [4]
     assert bits(bad.params) == bits(good.params) and bad.best_epoch == good.best_epoch
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(bad.params))
@@ -1099,7 +1099,7 @@ CHILD = """
 import hashlib, jaxnn, numpy, optax
 rng = numpy.random.default_rng(0)
 batch = jaxnn.Batch(rng.normal(size=(20, 3)).astype("f4"), rng.integers(0, 2, 20).astype("i4"))
-objective = jaxnn.LogLikelihood(jaxnn.Mlp((3, 4, 1)), jaxnn.bernoulli)
+objective = jaxnn.LogLikelihood(jaxnn.Linear(3, 1), jaxnn.bernoulli)
 result = jaxnn.fit(objective, optax.sgd, objective.model.init(1), batch, max_epochs=5, learning_rate=0.1)
 print(hashlib.sha256(b"".join(numpy.asarray(a).tobytes() for layer in result.params for a in layer)).hexdigest())
 """
