@@ -26,7 +26,7 @@ from jaxnn._plans import MiniBatch
 from jaxnn._program import Run, advance, empty_rows, make_limits
 from jaxnn._state import History, State, StepInfo
 from jaxnn._step import step
-from jaxnn._types import Batch, Plan, one_example
+from jaxnn._types import Batch, Params, Plan, one_example
 
 AGGREGATES = ("mean", "sum")
 MONITORS = ("log_likelihood", "accuracy")
@@ -125,17 +125,17 @@ def ascend(
     """
     num_epochs = check_integer("ascend", "num_epochs", num_epochs, at_least=0, at_most=MOST_EPOCHS)
     run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
-    run = checked_run("ascend", run, state, patience, min_delta)
+    check_state("ascend", state)
+    check_opt_state("ascend", as_optimizer("ascend", optimizer), state)
+    run = checked_run("ascend", run, state.params, patience, min_delta)
     limits = make_limits(state, state.epoch + num_epochs, patience, min_delta)
     state, rows = advance(run, state, empty_rows(num_epochs, state), limits)
     return state, _as_history(rows, num_epochs + 1)
 
 
-def checked_run(who: str, run: Run, state: Any, patience: Any, min_delta: Any) -> Run:
+def checked_run(who: str, run: Run, params: Params, patience: Any, min_delta: Any) -> Run:
     """Return a run as the program takes it; raise for what `ascend` and `fit` refuse."""
     optimizer = as_optimizer(who, run.optimizer)
-    check_state(who, state)
-    check_opt_state(who, optimizer, state)
     if not isinstance(run.plan, Plan) or isinstance(run.plan, type):
         raise ConfigError(
             f"{who}: plan says which examples a step reads; got plan={run.plan!r}; pass jaxnn.MiniBatch(32), "
@@ -151,11 +151,11 @@ def checked_run(who: str, run: Run, state: Any, patience: Any, min_delta: Any) -
                 f"{who}: patience watches a hold-out; got patience={patience} and hold_out=None; "
                 "split one off with jaxnn.data.split, or leave patience out"
             )
-    batch = checked_batch(who, run.objective, state.params, run.train)
+    batch = checked_batch(who, run.objective, params, run.train)
     held = None
     if run.hold_out is not None:
-        held = checked_batch(f"{who} (hold-out)", run.objective, state.params, run.hold_out)
-        if run.monitor == "accuracy" and run.objective.classes(state.params, one_example(batch.x)) is None:
+        held = checked_batch(f"{who} (hold-out)", run.objective, params, run.hold_out)
+        if run.monitor == "accuracy" and run.objective.classes(params, one_example(batch.x)) is None:
             raise ConfigError(
                 f"{who}: accuracy needs classes; got monitor='accuracy' for an objective without; use 'log_likelihood'"
             )
@@ -171,13 +171,23 @@ def check_state(who: str, state: Any) -> None:
 
 
 def check_opt_state(who: str, optimizer: Optimizer, state: State) -> None:
-    """Raise `ConfigError` unless the state is of this optimiser; only shapes are computed."""
+    """Raise `ConfigError` unless the state is of this optimiser and has a rate it can use; only shapes are computed."""
     want = optimizer.state_shapes(state.params, state.learning_rate)
     if jax.tree.structure(state.opt_state) != jax.tree.structure(want):
         raise ConfigError(
             f"{who}: state and optimizer belong together; got optimizer={optimizer.name} for the state of another; "
             "pass the one given to init_state"
         )
+    for (path, leaf), shape in zip(
+        jax.tree_util.tree_flatten_with_path(state.opt_state)[0], jax.tree.leaves(want), strict=True
+    ):
+        if jnp.shape(leaf) != shape.shape:
+            raise ConfigError(
+                f"{who}: state.opt_state belongs to state.params; got opt_state{jax.tree_util.keystr(path)} of shape "
+                f"{jnp.shape(leaf)}, not {shape.shape}; pass the state as it was returned"
+            )
+    if optimizer.is_factory:
+        check_number(who, "state.learning_rate", state.learning_rate)
 
 
 @partial(jax.jit, static_argnames=("optimizer", "aggregate"))

@@ -15,6 +15,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+# Programs compute in float32 by default: beyond the first it has only infinity, below the second XLA has only 0.
+LARGEST, SMALLEST = 3.4e38, 1.2e-38
+
 
 class ShapeError(ValueError):
     """An array has the wrong rank or size, or two arrays do not belong together."""
@@ -101,32 +104,41 @@ def check_number(who: str, name: str, value: Any, *, at_least: float = 0.0, at_m
         raise ConfigError(
             f"{who}: {name} is a finite number >= {at_least:g}{top}; got {name}={value!r}; pass such a number"
         )
+    if float(value) > LARGEST:
+        raise ConfigError(f"{who}: {name} is finite in float32, too; got {name}={value!r}; pass a smaller one")
 
 
 def check_positive(who: str, name: str, value: Any) -> None:
     """Raise `ConfigError` unless value is a finite number > 0; a traced value passes."""
     try:
         check_number(who, name, value)
-        positive = is_traced(value) or float(value) > 0
+        positive = is_traced(value) or float(value) >= SMALLEST
     except ConfigError:
         positive = False
     if not positive:
-        raise ConfigError(f"{who}: {name} is a finite number > 0; got {name}={value!r}; pass such a number")
+        raise ConfigError(
+            f"{who}: {name} is a finite number > 0, in float32, too; got {name}={value!r}; pass such a number"
+        )
 
 
-def check_key(who: str, key: Any) -> jax.Array:
-    """Return a typed random key from a typed key or an int seed in [0, 2³²)."""
+def check_key(who: str, key: Any) -> None:
+    """Raise unless key is one typed key, or an int seed in [0, 2³²)."""
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         if not 0 <= key < 2**32:
             raise ConfigError(f"{who}: a seed lies in [0, 2**32); got key={key}; pass one of these: others would wrap")
-        return jax.random.key(int(key))
+        return
     if not isinstance(key, jax.Array) or not jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise ConfigError(
             f"{who}: key is an int seed or a typed key; got key={brief(key)}; pass 0, or jax.random.key(0)"
         )
     if key.shape != ():
         raise ShapeError(f"{who}: key is a single key; got key.shape={key.shape}; pass one of them, or use jax.vmap")
-    return key
+
+
+def as_key(who: str, key: Any) -> jax.Array:
+    """Return a typed random key from a typed key or an int seed in [0, 2³²)."""
+    check_key(who, key)
+    return key if isinstance(key, jax.Array) else jax.random.key(int(key))
 
 
 def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
@@ -160,7 +172,7 @@ def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
 
 
 def check_weight(who: str, weight: Any) -> None:
-    """Raise unless weights are finite, not negative and not all 0."""
+    """Raise unless weights are finite, not negative, and their sum is a number to divide by."""
     if weight is None or is_traced(weight):
         return
     w = np.asarray(weight)
@@ -172,6 +184,12 @@ def check_weight(who: str, weight: Any) -> None:
         raise ConfigError(f"{who}: weights are not negative; got weight[{bad[0]}]={w[bad[0]]}; use 0 for an absent row")
     if not w.any():
         raise ConfigError(f"{who}: some weight is positive; got all {w.size} weights 0; give some row a weight")
+    total, limits = float(np.sum(w, dtype=np.float64)), np.finfo(np.float64 if w.dtype == np.float64 else np.float32)
+    if w.max() < limits.tiny or total > float(limits.max):  # the sum would be 0, or infinite, where it is computed
+        raise ConfigError(
+            f"{who}: weights sum to a number that can be divided by; got a sum of {total:.2g}, the largest {w.max()}; "
+            "scale them: only their ratios count"
+        )
 
 
 def check_finite(

@@ -17,6 +17,7 @@ from jaxnn._checks import (
     DtypeError,
     NonFiniteError,
     ShapeError,
+    as_numbers,
     check_finite,
     check_labels,
     check_leading_axis,
@@ -29,7 +30,7 @@ from jaxnn._checks import (
 from jaxnn._likelihoods import Gaussian
 from jaxnn._models import Mlp, leaf_name
 from jaxnn._objectives import LogLikelihood, without_absent
-from jaxnn._types import Batch, Likelihood, Objective, Params, one_example, scalar
+from jaxnn._types import Batch, Likelihood, Objective, Params, as_jax, one_example, scalar
 from jaxnn.data import Dataset
 
 # Only their shapes are asked for, many times: `jit` remembers them, `jax.eval_shape` would trace again, 2 ms a call.
@@ -79,7 +80,7 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
     if not is_traced(params):
         for path, leaf in flat:
             check_finite(who, f"params.{leaf_name(path)}", leaf, advice="start from finite parameters")
-    return jax.tree.map(jnp.asarray, params)
+    return jax.tree.map(as_jax, params)
 
 
 def _check_numbers(who: str, objective: Any) -> None:
@@ -120,7 +121,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     if not known_good:
         check_weight(who, weight)
     if weight is not None and (is_traced(weight) or not np.asarray(weight).all()):
-        x, y, weight = without_absent(Batch(x, y, weight))
+        x, y, weight = _blanked(Batch(x, y, weight))
     if not known_good:
         _check_values(who, x, y, num_classes)
     elif num_classes is not None and data.schema.num_classes is not None and data.schema.num_classes > num_classes:
@@ -130,6 +131,16 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
         )
     check_one_example(who, objective, params, Batch(x, y))
     return Batch(x, y, weight)
+
+
+def _blanked(batch: Batch) -> Batch:
+    """Return `without_absent(batch)`; of concrete arrays on the host, so that nothing is compiled before a check."""
+    if is_traced(batch):
+        return without_absent(batch)
+    present = np.asarray(batch.weight) > 0
+    rows = np.where(present, np.arange(len(present)), present.argmax())
+    x, y = jax.tree.map(lambda a: as_jax(np.asarray(a)[rows]), (batch.x, batch.y))
+    return Batch(x, y, batch.weight)
 
 
 def batch_arrays(who: str, objective: Any, params: Params, data: Any) -> Batch:
@@ -144,7 +155,9 @@ def batch_arrays(who: str, objective: Any, params: Params, data: Any) -> Batch:
         )
     dtype = param_dtype(params)
     x = as_inputs(who, objective, params, batch.x)
-    y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), batch.y)
+    is_list = isinstance(batch.y, list) and not is_traced(batch.y)
+    y = as_numbers(who, "y", batch.y) if is_list else batch.y  # a list is labels, not a tree of them
+    y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), y)
     wide = jnp.promote_types(dtype, jnp.float32)  # a weight of 257 is 256 in bfloat16
     weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, wide, cast_integers=True)
     check_leading_axis(who, x, y, weight)
@@ -169,14 +182,19 @@ def as_inputs(who: str, objective: Any, params: Params, x: Any) -> Any:
 
 def _numeric(who: str, name: str, value: Any, dtype: Any, *, cast_integers: bool) -> jax.Array:
     a = value if isinstance(value, jax.Array) else np.asarray(value)
-    if not (jnp.issubdtype(a.dtype, jnp.floating) or jnp.issubdtype(a.dtype, jnp.integer)):
-        raise DtypeError(f"{who}: {name} holds numbers; got {name}.dtype={a.dtype}; convert it to numbers first")
+    real = jnp.issubdtype(a.dtype, jnp.floating) or jnp.issubdtype(a.dtype, jnp.integer)
+    # To NumPy a duration is an integer; and the mask of a masked array would be lost.
+    if not real or a.dtype.kind == "m" or isinstance(value, np.ma.MaskedArray):
+        kind = "a masked array" if isinstance(value, np.ma.MaskedArray) else f"{name}.dtype={a.dtype}"
+        raise DtypeError(f"{who}: {name} holds numbers; got {kind}; convert it to numbers first")
     if jnp.issubdtype(a.dtype, jnp.floating) or cast_integers:
-        return jnp.asarray(a, dtype)
+        return as_jax(a, dtype)
     # 64-bit labels are checked before they are narrowed: 2**32 must not become 0
     if not is_traced(a) and a.dtype.itemsize > 4 and a.size and (a.max() > 2**31 - 1 or a.min() < -(2**31)):
-        raise DtypeError(f"{who}: integers fit in 32 bits; got {name} up to {a.max()}; renumber them")
-    return jnp.asarray(a, jnp.int32) if name == "y" else jnp.asarray(a)
+        i = tuple(np.argwhere((a > 2**31 - 1) | (a < -(2**31)))[0].tolist())
+        index = ", ".join(map(str, i))
+        raise DtypeError(f"{who}: integers fit in 32 bits; got {name}[{index}]={a[i]}; renumber them")
+    return as_jax(a, jnp.int32 if name == "y" else None)
 
 
 def _check_values(who: str, x: Any, y: Any, num_classes: int | None) -> None:

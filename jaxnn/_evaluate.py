@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from jaxnn._checks import ShapeError, check_finite, check_integer, is_traced
 from jaxnn._door import as_inputs, checked_batch, checked_params, strong
 from jaxnn._scores import CHUNK_SIZE, evaluation_sums
-from jaxnn._types import Batch, Params, num_examples, one_example
+from jaxnn._types import Batch, Params, as_jax, num_examples, one_example
 from jaxnn.data import Dataset
 
 
@@ -155,20 +155,31 @@ def predict_proba(objective: Any, params: Params, x: Any, *, chunk_size: int = C
 def _padded(batch: Batch, chunk_size: int) -> Batch:
     """Return a small batch filled up to a power of two with rows of weight 0, so that few sizes are compiled."""
     rows = num_examples(batch)
-    extra = min(1 << (rows - 1).bit_length(), chunk_size) - rows
-    if extra <= 0:
+    extra = _missing(rows, chunk_size)
+    if not extra:
         return batch
     weight = np.ones(rows, np.float32) if batch.weight is None else np.asarray(batch.weight)
+    x, y = _filled((batch.x, batch.y), extra)
+    return Batch(x, y, np.concatenate([weight, np.zeros(extra, weight.dtype)]))
+
+
+def _missing(rows: int, chunk_size: int) -> int:
+    """Return how many rows fill a small batch up to a power of two."""
+    return max(0, min(1 << (rows - 1).bit_length(), chunk_size) - rows)
+
+
+def _filled(tree: Any, extra: int) -> Any:
+    """Return the rows with so many copies of the first behind them. On the host: nothing is compiled for a new size."""
 
     def fill(a):
         a = np.asarray(a)
         return np.concatenate([a, np.broadcast_to(a[:1], (extra, *a.shape[1:]))])
 
-    return Batch(
-        jax.tree.map(fill, batch.x),
-        jax.tree.map(fill, batch.y),
-        np.concatenate([weight, np.zeros(extra, weight.dtype)]),
-    )
+    return jax.tree.map(fill, tree)
+
+
+# Only its shape is asked for, and `jit` remembers that, where `jax.eval_shape` would trace again.
+_one_answer = jax.jit(lambda method, objective, params, x: getattr(objective, method)(params, x), static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -185,10 +196,13 @@ def _map_examples(method: str, objective: Any, params: Params, x: Any, chunk_siz
     if not leaves or any(leaf.ndim == 0 for leaf in leaves):
         raise ShapeError(f"{method}: x holds one row an example; got x={x!r}; pass [N, D], or x[None] for one example")
     one = one_example(x)
-    out = jax.eval_shape(getattr(objective, method), params, one)
+    out = _one_answer.eval_shape(method, strong(objective), params, one)
     if not is_traced(x):
         for leaf in leaves:
             check_finite(method, "x", leaf)
-    if leaves[0].shape[0] == 0:
+    rows = leaves[0].shape[0]
+    if rows == 0:
         return jnp.zeros((0, *out.shape), out.dtype)
-    return _mapped(method, strong(objective), params, x, chunk_size)
+    extra = 0 if is_traced(objective, params, x) else _missing(rows, chunk_size)
+    answers = _mapped(method, strong(objective), params, _filled(x, extra) if extra else x, chunk_size)
+    return as_jax(np.asarray(answers)[:rows]) if extra else answers

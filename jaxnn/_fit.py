@@ -3,7 +3,6 @@ interrupt.
 """
 
 import signal
-import sys
 import threading
 import time
 import warnings
@@ -15,16 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._ascent import MOST_EPOCHS, checked_run
+from jaxnn._ascent import MOST_EPOCHS, check_opt_state, check_state, checked_run
 from jaxnn._checks import check_integer
 from jaxnn._optimizer import as_optimizer, check_rate
 from jaxnn._plans import MiniBatch
 from jaxnn._program import FOREVER, Run, advance, empty_rows, make_limits, monitored
-from jaxnn._progress import Progress, print_line
-from jaxnn._state import History, State, Status, init_state
-from jaxnn._types import Params, Plan, num_examples, scalar
+from jaxnn._progress import Progress, drawer
+from jaxnn._state import History, State, Status, begin, checked_start
+from jaxnn._types import Params, Plan, num_examples, one_example, scalar
 
 _PIECE_SECONDS = 0.4  # between looks at the keyboard: Ctrl-C is answered within a second
+_LARGE = 1e3  # features of this size want scaling: gradients grow with them, and curvature with their square
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def fit(
 
     Warns:
       RuntimeWarning: the run diverged; the message names the rate to try next.
+      UserWarning: all training examples are of one class.
 
     Example:
       >>> import jaxnn, optax
@@ -111,15 +112,24 @@ def fit(
     """
     start = time.perf_counter()
     check_integer("fit", "max_epochs", max_epochs, at_least=0, at_most=MOST_EPOCHS)
-    if state is None:
-        state = init_state(objective, optimizer, params, key, learning_rate=learning_rate)
-    elif learning_rate is not None:
-        check_rate("fit", as_optimizer("fit", optimizer), learning_rate)
-        state = state._replace(learning_rate=scalar(learning_rate, state.learning_rate.dtype))
+    if patience is not None:
+        check_integer("fit", "patience", patience, at_least=1, at_most=FOREVER)
     patience = None if hold_out is None else patience
+    draw = drawer("fit", progress)
     run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
-    run = checked_run("fit", run, state, patience, min_delta)
-    draw = progress if callable(progress) else print_line if _wanted(progress) else None
+    if state is None:
+        first = checked_start("fit", objective, optimizer, params, key, learning_rate)
+        run = checked_run("fit", run, first[1], patience, min_delta)
+        state = begin(*first)
+    else:
+        made = as_optimizer("fit", optimizer)
+        check_state("fit", state)
+        if learning_rate is not None:
+            check_rate("fit", made, learning_rate)
+            state = state._replace(learning_rate=scalar(learning_rate, state.learning_rate.dtype))
+        check_opt_state("fit", made, state)
+        run = checked_run("fit", run, state.params, patience, min_delta)
+    _warn_of_one_class(run, state.params)
 
     first_epoch = int(state.epoch)
     fresh = int(state.best.epoch) < 0 or int(state.best.monitor) != monitored(monitor, run.hold_out)
@@ -154,7 +164,7 @@ def fit(
         best_epoch=int(state.best.epoch),
         history=history,
         state=state,
-        message=_message(Status(status), state, patience, run.optimizer.is_factory, steps),
+        message=_message(Status(status), state, patience, run, steps),
     )
     if result.status == Status.DIVERGED:
         warnings.warn(result.message, RuntimeWarning, stacklevel=2)
@@ -200,8 +210,18 @@ class _Interrupts:
         self.requested = True
 
 
-def _wanted(progress: bool | None) -> bool:
-    return sys.stderr.isatty() if progress is None else bool(progress)
+def _warn_of_one_class(run: Run, params: Params) -> None:
+    """Warn where all training examples are of one class: nothing tells it from the others, so no optimum exists."""
+    if run.objective.classes(params, one_example(run.train.x)) is None:
+        return
+    y = np.asarray(run.train.y)
+    if y.min() == y.max():
+        warnings.warn(
+            f"fit: training data show two classes or more; got only class {y[0]} in {len(y)} examples; the log "
+            "likelihood climbs to 0 and kernels grow without end: add examples of another class, or an l2",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
@@ -211,13 +231,13 @@ def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
     return History(epoch.astype(np.int32), *columns, seconds=host)
 
 
-def _message(status: Status, state: State, patience: int | None, has_rate: bool, steps: int) -> str:
+def _message(status: Status, state: State, patience: int | None, run: Run, steps: int) -> str:
     epoch, best = int(state.epoch), int(state.best.epoch)
     if steps == 0 < epoch and status in (Status.STOPPED_EARLY, Status.MAX_EPOCHS):
         had, more = ("stopped early", "patience") if status == Status.STOPPED_EARLY else ("run all", "max_epochs")
         return f"took no step: the state had {had} after epoch {epoch}; returned epoch {best}; raise {more} to go on"
     rate = float(state.learning_rate)
-    hint = f"learning_rate={rate / 10:.3g}" if has_rate else "a tenth of the learning rate"
+    hint = f"learning_rate={rate / 10:.3g}" if run.optimizer.is_factory else "a tenth of the learning rate"
     nothing = f"; nothing beat the initial parameters: try {hint}" if best == 0 < epoch and rate != 0 else ""
     if status == Status.STOPPED_EARLY:
         why = f"no gain on the hold-out in {patience} epochs"
@@ -231,6 +251,13 @@ def _message(status: Status, state: State, patience: int | None, has_rate: bool,
     if status == Status.DIVERGED:
         return (
             f"diverged in epoch {epoch}: the log likelihood or a parameter is not finite; "
-            f"returned epoch {best}; try {hint}"
+            f"returned epoch {best}; try {hint}{_scaling_hint(run.train.x)}"
         )
     return f"ran all {epoch} epochs; returned epoch {best}{nothing}"
+
+
+def _scaling_hint(x: Any) -> str:
+    """Return the advice to scale features far from size 1, which no rate makes up for; integers may be tokens."""
+    numbers = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    largest = max((float(np.abs(np.asarray(leaf)).max(initial=0)) for leaf in numbers), default=0)
+    return f", or scale x, which reaches {largest:.0e}, with jaxnn.data.standardise" if largest > _LARGE else ""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxnn._activations import initial_gain, tanh
-from jaxnn._checks import ConfigError, DtypeError, ShapeError, check_integer, check_key
+from jaxnn._checks import ConfigError, DtypeError, ShapeError, as_key, check_integer
 from jaxnn._types import Params
 
 
@@ -34,7 +34,7 @@ class Mlp:
     the same code path, not special cases. The last layer has no activation: its outputs are logits, or means.
 
     Args:
-      sizes: D, the hidden sizes, K; at least two whole numbers, each >= 1.
+      sizes: D, the hidden sizes, K; at least two whole numbers, D >= 0 (0: only the biases say anything), others >= 1.
       activation: g for every hidden layer, or a sequence with one for each. Any function of an array, elementwise.
       features: f, a fixed hand-made function put in front, from `dtype[...]` to `dtype[D]`; None for x itself.
 
@@ -61,7 +61,7 @@ class Mlp:
                 f"{who}: sizes are inputs, hidden units, outputs; got sizes={self.sizes!r}; pass at least two, as (64, "
                 "128, 10)"
             )
-        sizes = tuple(check_integer(who, f"sizes[{i}]", s, at_least=1) for i, s in enumerate(sizes))
+        sizes = tuple(check_integer(who, f"sizes[{i}]", s, at_least=min(i, 1)) for i, s in enumerate(sizes))
         object.__setattr__(self, "sizes", sizes)
         if isinstance(self.activation, list | tuple):
             object.__setattr__(self, "activation", tuple(self.activation))
@@ -109,8 +109,9 @@ class Mlp:
             raise DtypeError(f"Mlp.init: parameters are floating point; got dtype={dtype}; pass 'float32', say")
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         gains = (1.0, *map(initial_gain, self.activations))
-        stds = [0.0] if len(shapes) == 1 else [g / math.sqrt(i) for g, (i, _) in zip(gains, shapes, strict=True)]
-        return _init(check_key("Mlp.init", key), tuple(shapes), tuple(stds), dtype)
+        stds = [g / math.sqrt(max(i, 1)) for g, (i, _) in zip(gains, shapes, strict=True)]
+        stds = [0.0] if len(shapes) == 1 else stds
+        return _init(as_key("Mlp.init", key), tuple(shapes), tuple(stds), dtype)
 
     def apply(self, params: Params, x: Num[Array, "..."]) -> Float[Array, " K"]:
         """Return the outputs `dtype[K]` of one example `dtype[D]`; add the batch axis with `jax.vmap`."""

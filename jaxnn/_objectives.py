@@ -81,8 +81,14 @@ class _Penalised:
         return 0.5 * self.l2 * squares  # type: ignore[attr-defined]
 
     def __call__(self, params: Params, batch: Batch) -> Float[Array, ""]:
-        """Return the penalised mean log likelihood of a batch, nats per example; NaN where all weights are 0."""
-        batch = without_absent(Batch(*batch))
+        """Return the penalised mean log likelihood of a batch, nats per example; NaN where all weights are 0.
+
+        Raises `ShapeError` for a batch without examples: it has no mean, and a NaN would travel.
+        """
+        batch = Batch(*batch)
+        if num_examples(batch) == 0:
+            raise ShapeError("log likelihood: a mean is over one example or more; got N=0; leave the empty batch out")
+        batch = without_absent(batch)
         total, weight = weighted_log_likelihood(self, params, batch)
         return total / weight - self.penalty(params)
 

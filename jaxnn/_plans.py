@@ -5,16 +5,18 @@ There is no iterator to save: the same key, epoch and step always give the same 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from jaxnn._checks import ConfigError, check_integer
+from jaxnn._checks import ConfigError, as_key, check_integer
 
 # An example never swaps in r rounds with probability 2^-r: too many fixed points. Measured for N from 2 to 60,000
 # (tests/test_plans.py): 12 rounds fail from N = 300 on, 16 from 1,000 on, 20 and more cannot be told from uniform.
 _ROUNDS = 28
+_MOST = 2**31 - 1  # the largest int32
 
 
 @jax.tree_util.register_static
@@ -85,9 +87,23 @@ class MiniBatch:
         return math.ceil(num_examples / self.batch_size(num_examples))
 
     def indices(
-        self, key: PRNGKeyArray, epoch: Int[Array, ""] | int, step: Int[Array, ""] | int, num_examples: int
+        self, key: Any, epoch: Int[Array, ""] | int, step: Int[Array, ""] | int, num_examples: int
     ) -> tuple[Int[Array, " B"], Float[Array, " B"] | None]:
-        """Return the indices of one step, and weights (1, or 0 where a ragged last batch is filled up) or None."""
+        """Return the indices of one step, and weights (1, or 0 where a ragged last batch is filled up) or None.
+
+        Args:
+          key: typed key or int seed.
+          epoch, step: whole numbers in [0, 2³¹), or `int32[]`.
+          num_examples: N, in [1, 2³¹).
+
+        Raises:
+          ConfigError, ShapeError: what is no such number or key; the values of arrays are not looked at.
+        """
+        key = as_key("MiniBatch.indices", key)
+        check_integer("MiniBatch.indices", "num_examples", num_examples, at_least=1, at_most=_MOST)
+        for name, count in (("epoch", epoch), ("step", step)):
+            if not isinstance(count, jax.Array):
+                check_integer("MiniBatch.indices", name, count, at_least=0, at_most=_MOST)
         size = self.batch_size(num_examples)
         if self.replacement:
             step_key = jax.random.fold_in(jax.random.fold_in(key, epoch), step)

@@ -17,7 +17,7 @@ from jaxnn._objectives import weighted_log_likelihood
 from jaxnn._scores import CHUNK_SIZE, hold_out_scores, sum_over_chunks
 from jaxnn._state import Best, History, State, Status
 from jaxnn._step import norm, step
-from jaxnn._types import Batch, num_examples, scalar
+from jaxnn._types import Batch, as_jax, num_examples, scalar
 
 FOREVER = 2**31 - 1  # more steps, epochs or misses than any run has
 # Steps are taken in blocks. Their indices are drawn at once: enough to cost nothing per step, few enough to need no
@@ -97,7 +97,7 @@ def empty_rows(num_epochs: int, state: State) -> Array:
     rows = max(64, 1 << num_epochs.bit_length())
     empty = np.full((rows, len(History._fields) - 1), np.nan, state.best.value.dtype)
     empty[:, 0] = -1
-    return jnp.asarray(empty)
+    return as_jax(empty)
 
 
 @jax.jit
@@ -227,8 +227,10 @@ def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State
         ),
         misses=jnp.where(same, state.misses, 0),
     )
+    rate = state.learning_rate  # one that was traced passed the door unseen: below 0 it would climb down
+    usable = (rate >= 0) & jnp.isfinite(rate) if run.optimizer.is_factory else True
     state = state._replace(
-        status=_status(state, limits, state.status != Status.DIVERGED),
+        status=_status(state, limits, (state.status != Status.DIVERGED) & usable),
         step=jnp.minimum(state.step, num_steps - 1),  # a state of a plan with more steps begins the last one
     )
     carry = state, rows, limits.steps, limits.begin

@@ -1,7 +1,10 @@
 """One line on a terminal that says how a fit is doing."""
 
 import sys
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxnn._checks import ConfigError
 
 
 class Progress(NamedTuple):
@@ -22,6 +25,20 @@ class Progress(NamedTuple):
     best_epoch: int
     seconds: float
     status: str
+
+
+def drawer(who: str, progress: Any) -> Callable[[Progress], Any] | None:
+    """Return what draws the progress, None for nothing; raise `ConfigError` for what is no answer.
+
+    True draws a line, False nothing, None a line on a terminal only; a function is what draws.
+    """
+    if callable(progress):
+        return progress
+    if not isinstance(progress, bool | None):
+        raise ConfigError(
+            f"{who}: progress is True, False, None or a function; got progress={progress!r}; pass True to see a line"
+        )
+    return print_line if (sys.stderr.isatty() if progress is None else progress) else None
 
 
 def print_line(progress: Progress) -> None:

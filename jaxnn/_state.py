@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import check_key
+from jaxnn._checks import as_key, check_key
 from jaxnn._door import checked_params
-from jaxnn._optimizer import as_optimizer, check_rate, check_works
+from jaxnn._optimizer import Optimizer, as_optimizer, check_rate, check_works
 from jaxnn._types import Params, scalar
 
 
@@ -131,17 +131,31 @@ def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, 
       >>> state.epoch.item(), state.learning_rate.item() > 0
       (0, True)
     """
-    who = "init_state"
+    return begin(*checked_start("init_state", objective, optimizer, params, key, learning_rate))
+
+
+def checked_start(
+    who: str, objective: Any, optimizer: Any, params: Any, key: Any, learning_rate: Any
+) -> tuple[Optimizer, Params, Any, Array]:
+    """Return the optimiser, parameters, key and rate of a run that can begin; raise for another. Nothing is compiled,
+    and no key is made, so that `fit` can look at its data before `begin`.
+    """
     made = as_optimizer(who, optimizer)
     check_rate(who, made, learning_rate)
-    key = check_key(who, key)
+    check_key(who, key)
     params = checked_params(who, objective, params)
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
     rate = scalar(jnp.nan if learning_rate is None else learning_rate, dtype)
     check_works(who, made, params, rate)
-    zero, none = scalar(0, jnp.int32), scalar(0, dtype)
-    opt_state = made.init(params, rate)
-    best = Best(params, scalar(-jnp.inf, dtype), scalar(-1, jnp.int32), scalar(0, jnp.int32))
+    return made, params, key, rate
+
+
+def begin(optimizer: Optimizer, params: Params, key: Any, rate: Array) -> State:
+    """Return the state of a run that has not begun, from what `checked_start` let pass."""
+    key = as_key("init_state", key)
+    zero, none = scalar(0, jnp.int32), scalar(0, rate.dtype)
+    opt_state = optimizer.init(params, rate)
+    best = Best(params, scalar(-jnp.inf, rate.dtype), scalar(-1, jnp.int32), scalar(0, jnp.int32))
     return State(
         params,
         opt_state,

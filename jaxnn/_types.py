@@ -40,9 +40,22 @@ def one_example(x: Any) -> Any:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), x)
 
 
+def as_jax(value: Any, dtype: Any = None) -> Array:
+    """Return an array as one of JAX's, in a dtype.
+
+    One of NumPy is copied, for its owner may write to it, and cast on the host: `jnp.asarray` would compile a program
+    for each new shape.
+    """
+    if isinstance(value, jax.Array):
+        return jnp.asarray(value, dtype)
+    a = np.asarray(value)
+    with np.errstate(over="ignore"):  # the checks find an infinity by its place
+        return jax.device_put(a.astype(a.dtype.newbyteorder("=") if dtype is None else dtype))
+
+
 def scalar(value: Any, dtype: Any) -> Array:
-    """Return a number as an array of this dtype. A Python number goes by way of NumPy: nothing is compiled for it."""
-    return jnp.asarray(value if isinstance(value, jax.Array) else np.asarray(value, dtype), dtype)
+    """Return a number as an array of this dtype; nothing is compiled for one of Python or NumPy."""
+    return as_jax(value, dtype)
 
 
 @runtime_checkable

@@ -28,10 +28,10 @@ def ascend(state, num_epochs, hold_out=HOLD_OUT, train=TRAIN, objective=OBJECTIV
     return jaxnn.ascend(objective, optax.adam, state, train, plan, num_epochs, hold_out=hold_out, **options)
 
 
-def fit(max_epochs, hold_out=HOLD_OUT, params=PARAMS, **options):
+def fit(max_epochs, hold_out=HOLD_OUT, params=PARAMS, train=TRAIN, **options):
     """Run the shared program through `fit`."""
     options = {"learning_rate": 0.1, "plan": PLAN, "patience": None} | options
-    return jaxnn.fit(OBJECTIVE, optax.adam, params, TRAIN, hold_out, max_epochs=max_epochs, **options)
+    return jaxnn.fit(OBJECTIVE, optax.adam, params, train, hold_out, max_epochs=max_epochs, **options)
 
 
 def bits(tree):

@@ -649,7 +649,10 @@ def test_a_step_refuses_what_is_no_state_no_batch_or_of_another_optimizer():
         (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, PARAMS, TRAIN), "state comes from init_state; got tuple"),
         (lambda: jaxnn.ascent_step("x", optax.sgd, state, TRAIN), "objective is a log likelihood; got objective=str"),
         (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, TRAIN.x), "data is a Dataset or a Batch; got ndarray"),
-        (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, TRAIN._replace(y=list("ab" * 10))), "y holds numbers"),
+        (
+            lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, TRAIN._replace(y=np.array(list("ab" * 10)))),
+            "y holds numbers",
+        ),
         (lambda: jaxnn.ascent_step(OBJECTIVE, optax.adam, state, TRAIN), "state and optimizer belong together"),
         (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, Batch(TRAIN.x, TRAIN.y[:5])), "one row an example"),
         (lambda: jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, Batch(TRAIN.x, TRAIN.y + 0.5)), "integer labels"),

@@ -23,6 +23,7 @@ from jaxnn._checks import (
     LabelError,
     NonFiniteError,
     ShapeError,
+    as_key,
     as_numbers,
     check_choice,
     check_finite,
@@ -31,6 +32,7 @@ from jaxnn._checks import (
     check_labels,
     check_leading_axis,
     check_number,
+    check_positive,
     check_same_tree,
     check_weight,
     is_traced,
@@ -58,6 +60,10 @@ def number(who, value, at_most=np.inf):
     return check_number(who, "l2", value, at_most=at_most)
 
 
+def positive(who, value):
+    return check_positive(who, "scale", value)
+
+
 def finite(who, value, *absent):
     return check_finite(who, "x", value, *absent)
 
@@ -74,6 +80,7 @@ def with_entry(shape, where, value):
 
 WHOLE = "size is a whole number >= 1; got size={}; pass an int, 1 or more"
 REAL = "l2 is a finite number >= 0; got l2={}; pass such a number"
+WIDTH = "scale is a finite number > 0, in float32, too; got scale={}; pass such a number"
 KEY = "key is an int seed or a typed key; got key={}; pass 0, or jax.random.key(0)"
 SEED = "a seed lies in [0, 2**32); got key={}; pass one of these: others would wrap"
 NUMBERS = "x holds integers or floats; got x={}; encode it as numbers first, e.g. with .astype('float32')"
@@ -105,6 +112,15 @@ FAULTS = [
         ConfigError,
         "l2 is a finite number >= 0 and <= 1; got l2=1.5; pass such a number",
     ),
+    Fault(
+        "infinite once the program computes with it",
+        number,
+        (1e39,),
+        ConfigError,
+        "l2 is finite in float32, too; got l2=1e+39; pass a smaller one",
+    ),
+    Fault("a width of 0", positive, (0.0,), ConfigError, WIDTH.format("0.0")),
+    Fault("0 once the program divides by it", positive, (1e-39,), ConfigError, WIDTH.format("1e-39")),
     Fault(
         "a misspelt option ignored",
         check_choice,
@@ -200,6 +216,22 @@ FAULTS = [
         (np.zeros(3),),
         ConfigError,
         "some weight is positive; got all 3 weights 0; give some row a weight",
+    ),
+    Fault(
+        "0 / 0 where XLA flushes what is subnormal",
+        check_weight,
+        (np.full(3, 1e-40, np.float32),),
+        ConfigError,
+        "weights sum to a number that can be divided by; got a sum of 3e-40, the largest 9.99994610111476e-41; scale "
+        "them: only their ratios count",
+    ),
+    Fault(
+        "inf / inf in the mean",
+        check_weight,
+        (np.full(3, 3e38, np.float32),),
+        ConfigError,
+        "weights sum to a number that can be divided by; got a sum of 9e+38, the largest 3.0000000054977558e+38; "
+        "scale them: only their ratios count",
     ),
     Fault(
         "a NaN among the features",
@@ -348,7 +380,7 @@ PASSES = [
     (number, jnp.asarray(0.5)),
     (number, jnp.asarray(0.5, jnp.bfloat16)),
     (number, np.int8(3)),
-    (number, 1e308),
+    (number, 3e38),
     (finite, np.zeros((0, 3))),
     (finite, np.array([1e308, 1e308, 1e308])),  # the sum overflows, no entry does
     (finite, np.full(3, 3e38, np.float32)),
@@ -360,6 +392,8 @@ PASSES = [
     (numeric, jnp.ones(2, jnp.bfloat16)),
     (check_weight, None),
     (check_weight, np.array([0, 0, 1])),
+    (check_weight, np.array([1e-40, 1], np.float32)),
+    (check_weight, np.full(3, 1e-40)),  # in double precision a number like any other
     (check_weight, np.array([True, False])),
 ]
 
@@ -375,8 +409,8 @@ def test_a_check_hands_back_what_its_caller_needs():
     assert check_leading_axis("who", {"a": X, "b": Y}, np.zeros((3, 2))) == 3
     key = jax.random.key(3)
     for seed in (3, np.int64(3), np.uint32(3), key):
-        assert check_key("who", seed) == key
-    assert check_key("who", 2**32 - 1).shape == ()
+        assert as_key("who", seed) == key
+    assert as_key("who", 2**32 - 1).shape == ()
     a = np.ones((2, 3), np.float32)
     assert as_numbers("who", "x", a) is a  # not copied
 
@@ -405,7 +439,7 @@ def test_tracers_pass_where_values_are_checked():
         check_number("who", "l2", l2)
         check_weight("who", weight)
         check_labels("who", y, 3)
-        assert check_key("who", key) is key
+        assert as_key("who", key) is key
         return check_leading_axis("who", weight[:, None], y, weight)
 
     assert traced(-1.0, -np.ones(3), np.full(3, 7), jax.random.key(0)) == 3

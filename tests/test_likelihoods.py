@@ -476,8 +476,11 @@ def test_the_number_of_classes_follows_from_the_number_of_outputs():
             lambda: jaxnn.gaussian.predict_proba(jnp.zeros(3)),
             r"Gaussian\.predict_proba: only classes .*shape \(3,\); use predict",
         ),
-        (lambda: jaxnn.Gaussian(-1.0), r"Gaussian: scale is a finite number > 0; got scale=-1\.0"),
-        (lambda: jaxnn.Gaussian(0), r"Gaussian: scale is a finite number > 0; got scale=0; pass such a number"),
+        (lambda: jaxnn.Gaussian(-1.0), r"Gaussian: scale is a finite number > 0, in float32, too; got scale=-1\.0"),
+        (
+            lambda: jaxnn.Gaussian(0),
+            r"Gaussian: scale is a finite number > 0, in float32, too; got scale=0; pass such a number",
+        ),
         (lambda: jaxnn.Gaussian(np.nan), r"got scale=nan"),
         (lambda: jaxnn.Gaussian("wide"), r"got scale='wide'"),
     ],
