@@ -4,8 +4,6 @@ Behind the door nothing can raise, so what passes is right: shapes and labels fi
 are strong (a Python float and an array would otherwise compile two programs).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -25,6 +23,7 @@ from jaxnn._checks import (
     check_positive,
     check_same_tree,
     check_weight,
+    in_the_name_of,
     is_traced,
 )
 from jaxnn._likelihoods import Gaussian
@@ -116,7 +115,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     params = checked_params(who, objective, params)
     known_good = isinstance(data, Dataset)
     x, y, weight = batch_arrays(who, objective, params, data)
-    with _in_the_name_of(who):
+    with in_the_name_of(who):
         num_classes = objective.classes(params, one_example(x))
     if not known_good:
         check_weight(who, weight)
@@ -208,15 +207,6 @@ def _check_values(who: str, x: Any, y: Any, num_classes: int | None) -> None:
             check_labels(who, leaf, num_classes)
 
 
-@contextmanager
-def _in_the_name_of(who: str) -> Iterator[None]:
-    """Let an error of a room further in begin with the verb that the user called."""
-    try:
-        yield
-    except (ShapeError, ConfigError, DtypeError, NonFiniteError) as error:
-        raise type(error)(f"{who}: {str(error).partition(': ')[2]}") from error
-
-
 def check_one_example(who: str, objective: Any, params: Params, batch: Batch) -> None:
     """Raise unless log P of one example is a floating-point scalar, and labels of classes are integers. Only shapes are
     computed.
@@ -226,7 +216,7 @@ def check_one_example(who: str, objective: Any, params: Params, batch: Batch) ->
     if objective.classes(params, one) is not None and not jnp.issubdtype(dtype, jnp.integer):
         raise DtypeError(f"{who}: y holds integer labels; got y.dtype={dtype}; cast with y.astype('int32')")
     try:
-        with _in_the_name_of(who):
+        with in_the_name_of(who):
             out = _log_prob.eval_shape(objective, params, one, one_y)
     except (ShapeError, ConfigError, DtypeError, NonFiniteError):
         raise

@@ -84,7 +84,7 @@ VERBS = {  # name: the function, arguments without a fault, and which of them ta
     "data.dataset": (data.dataset, {"x": X, "y": Y, "num_classes": 3}, None),
     "data.split": (data.split, {"ds": TRAIN, "fractions": (0.5, 0.5)}, "ds"),
     "data.load": (data.load, {"name": "circle"}, None),
-    "data.read": (data.read, {"path": File("t.csv", b"a,y\n1,0\n2,1\n"), "label": "y"}, None),
+    "data.read": (data.read, {"source": File("t.csv", b"a,y\n1,0\n2,1\n"), "label": "y"}, None),
     "Mlp": (jaxnn.Mlp, {"sizes": (3, 4, 3)}, None),
     "Mlp.init": (MODEL.init, {"key": 0}, None),
     "Gaussian": (jaxnn.Gaussian, {"scale": 1.0}, None),
@@ -140,14 +140,14 @@ def idx(*shape, magic=b"\0\0\x08", tail=b""):
 
 
 def csv(text):
-    return {"path": File("t.csv", text.encode() if isinstance(text, str) else text)}
+    return {"source": File("t.csv", text.encode() if isinstance(text, str) else text)}
 
 
 def parquet(**columns):
     """A table of these columns as a file, beside a label."""
     out = io.BytesIO()
     pa.parquet.write_table(pa.table(columns | {"y": [0, 1]}), out)
-    return {"path": File("t.parquet", out.getvalue())}
+    return {"source": File("t.parquet", out.getvalue())}
 
 
 # Every kind of NumPy dtype but integers, unsigned integers and floats.
@@ -506,7 +506,7 @@ IMAGES, LABELS = idx(2, 2, 2), File("labels", idx(2))
 
 
 def images(content, label=LABELS):
-    return {"path": File("t.idx", content), "label": label}
+    return {"source": File("t.idx", content), "label": label}
 
 
 ROWS_OF_G = [  # a row or two of each: test_read.py has them all
@@ -540,7 +540,7 @@ ROWS_OF_G = [  # a row or two of each: test_read.py has them all
         "...; got ...'a' of type list...; ..."),
     Row("G3", "text becomes a category", "data.read", parquet(a=["u", "v"]), DataFormatError,
         "...; got ...'a' of type string...; ..."),
-    Row("G3", "CSV by another name", "data.read", {"path": File("t.parquet", b"a,y\n1,0\n")}, DataFormatError,
+    Row("G3", "CSV by another name", "data.read", {"source": File("t.parquet", b"a,y\n1,0\n")}, DataFormatError,
         "...; got ...; ..."),
 ]  # fmt: skip
 
@@ -757,7 +757,8 @@ def test_whole_labels_of_any_dtype_are_classes_and_words_come_back(tmp_path):
 @behaves("A11", "the sign decides another class")
 def test_pm1_labels_are_the_same_data_to_the_bit():
     signs, codes = data.dataset(X, 2 * (Y > 0) - 1, labels="pm1"), data.dataset(X, Y > 0, num_classes=2)
-    assert bits(signs.batch) == bits(codes.batch) and signs.schema == codes.schema
+    assert bits(signs.batch) == bits(codes.batch)
+    assert signs.schema.to_dict() == codes.schema.to_dict() | {"labels": "pm1"}  # so that -1 and +1 are predicted
 
 
 @behaves("A12", "the number of classes follows the subset")
