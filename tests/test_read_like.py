@@ -156,6 +156,8 @@ def test_inputs_name_what_is_unused_and_keep_what_is_asked_for(put, flowers):
         assert found.x.tolist() == [[2, 1], [4, 3]] and found.unused == ("species",)
         assert found.kept["id"] == ["007", "008"]  # as it stands: no number
     assert found.kept["width"] == [1, 3]
+    on = data.read_inputs(put("on.csv", "on\ntrue\nfalse\n"), like=data.Schema(feature_names=("on",)), keep="on")
+    assert on.x.tolist() == [[1], [0]] and on.kept["on"] == [True, False]
     table = pa.table({"id": [7, None], "when": pa.array([1, 2], pa.date32()), "length": [2, 4], "width": [1, 3]})
     found = data.read_inputs(put("new.parquet", table), like=flowers, keep=["id", "when"])
     assert found.kept["id"] == [7, None] and str(found.kept["when"][0]) == "1970-01-02" and found.unused == ()

@@ -207,5 +207,6 @@ def classes_of(schema: Schema) -> str:
     if schema.num_classes is None:
         return "real targets"
     names = schema.class_names
-    listed = f": {', '.join(names)}" if names and sum(map(len, names)) < LONGEST_LIST else ""
+    is_worth_a_list = names and sum(map(len, names)) < LONGEST_LIST and not all(map(str.isdigit, names))
+    listed = f": {', '.join(names)}" if names and is_worth_a_list else ""
     return f"{schema.num_classes} classes{listed}"
