@@ -1,4 +1,4 @@
-"""What all tests share: the Hypothesis profiles, double precision on request, a fresh trace counter."""
+"""What all tests share: the Hypothesis profiles, double precision on request, small files, a fresh trace counter."""
 
 import os
 
@@ -7,6 +7,7 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+from small_files import write_file
 
 hypothesis.settings.register_profile(
     "ci",
@@ -37,6 +38,17 @@ def wrong_types():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Write a small file and return its path; what it may hold: small_files.py."""
+
+    def write(name, content):
+        write_file(tmp_path / name, content)
+        return tmp_path / name
+
+    return write
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import io
 import json
 import math
 import re
-import struct
 import sys
 
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_files import idx
 
 from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
@@ -32,27 +32,6 @@ from jaxnn.data._describe import csv as csv_source
 from jaxnn.data._describe import facts, wording
 
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=150)
-
-
-@pytest.fixture
-def put(tmp_path):
-    """Write a file and return its path: text, bytes, a table for pyarrow, or arrays."""
-
-    def write(name, content):
-        path = tmp_path / name
-        if isinstance(content, pa.Table):
-            (pa.parquet.write_table if name.endswith("parquet") else pa.feather.write_feather)(content, path)
-        elif isinstance(content, dict):
-            np.savez(path, **content)
-        else:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
-def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def by_name(found):

@@ -23,6 +23,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_files import idx
 
 from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
@@ -33,27 +34,6 @@ TYPED = (ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, S
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 LONG_FUZZ = settings(derandomize=False, database=None, deadline=None, max_examples=10_000)
 FLOWERS = "length,width,species\n1.5,0.25,setosa\n4.75,1.5,versicolor\n6.0,2.5,setosa\n"
-
-
-@pytest.fixture
-def put(tmp_path):
-    """Write a file and return its path: text, bytes, a table for pyarrow, or arrays."""
-
-    def write(name, content):
-        path = tmp_path / name
-        if isinstance(content, pa.Table):
-            (pa.parquet.write_table if name.endswith("parquet") else pa.feather.write_feather)(content, path)
-        elif isinstance(content, dict):
-            np.savez(path, **content)
-        else:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
-def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 # --- what is read -----------------------------------------------------------------------------------------

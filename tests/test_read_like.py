@@ -20,23 +20,6 @@ TRAIN = "length,width,species\n1.5,0.25,setosa\n4.75,1.5,versicolor\n6.0,2.5,vir
 
 
 @pytest.fixture
-def put(tmp_path):
-    """Write a file and return its path: text, bytes, a table for pyarrow, or arrays."""
-
-    def write(name, content):
-        path = tmp_path / name
-        if isinstance(content, pa.Table):
-            (pa.parquet.write_table if name.endswith("parquet") else pa.feather.write_feather)(content, path)
-        elif isinstance(content, dict):
-            np.savez(path, **content)
-        else:
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
-@pytest.fixture
 def flowers(put):
     return data.read(put("train.csv", TRAIN), label="species")
 
