@@ -90,6 +90,15 @@ def test_hold_out_and_test_can_be_files_of_their_own(home, tmp_path, given):
     assert figures == found.figures["test" if given != "hold_out" else "hold_out"]
 
 
+def test_classes_that_do_not_occur_are_counted_if_told(tmp_path):
+    (tmp_path / "gap.csv").write_text("a,y\n" + "1,0\n2,2\n" * 20)
+    done = run(
+        "train", "--data", "gap.csv", "--label", "y", "--num-classes", "3", "--hidden", "--epochs", "0", "--quiet"
+    )
+    assert done.code == 0, done.err
+    assert jaxnn.load_run("runs/gap").schema.num_classes == 3
+
+
 def test_every_option_of_a_file_reaches_the_reader(tmp_path):
     text = flowers(ORDER[:60], label="kind", names=["1", "2", "3"]).replace(",", ";")
     (tmp_path / "semi.csv").write_text(text)
@@ -195,7 +204,7 @@ TRAIN_FAULTS = [  # options after --data, what is said
     (["flowers.csv", "--label", "species", "--delimiter", "ab"], r".*one character; got delimiter='ab'"),
     (
         ["flowers.csv", "--label", "petal_width", "--features", "0"],
-        r"data.read: labels are whole numbers 0..K-1; .*regression=True",
+        r"data.read: labels are whole numbers 0..K-1; .* pass --regression;",
     ),
     (["flowers.csv", "--label", "species", "--test", "nowhere.csv"], r".*got source='nowhere.csv': No such file"),
     (
@@ -211,6 +220,25 @@ TRAIN_FAULTS = [  # options after --data, what is said
         r"train: only mnist and fashion_mnist are read from a folder",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    "text, options, advice",
+    [
+        ("a,y\n1,1\n2,2\n", [], "for labels 1..2 pass --labels names, which"),
+        ("a,y\n1,1\n2,-1\n", [], "for -1 and +1 pass --labels pm1"),
+        ("a,y\n1,0\n2,2\n", [], "pass --num-classes K if some"),
+        ("a,y\n1,0.5\n2,2\n", [], "for real targets pass --regression; if every value"),
+        ("a;y\n1;0\n", [], "if cells are separated by ';', pass --delimiter ';'"),
+        ("1,0\n2,1\n", [], "pass --header no if they are the first example, --header yes if they are names"),
+        ("a,b,y\n1,x,0\n2,z,1\n", [], "repair it, or choose the columns with --features COLUMNS"),
+        ("a,y\n1,0\n1\n", [], "repair the line, or pass --delimiter"),
+    ],
+)
+def test_advice_speaks_of_the_options_of_the_command(tmp_path, text, options, advice):
+    (tmp_path / "t.csv").write_text(text)
+    done = run("train", "--data", "t.csv", "--label", "y", *options)
+    assert done.code == 2 and advice in done.err, done.err
 
 
 @pytest.mark.parametrize("options, text", TRAIN_FAULTS, ids=[" ".join(options) for options, _ in TRAIN_FAULTS])

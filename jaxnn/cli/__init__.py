@@ -84,7 +84,7 @@ def _run(command: str, config: Any) -> int:
     except ERRORS as error:
         if debug:
             traceback.print_exc()
-        _complain(str(error))
+        _complain(_help.as_said_here(str(error)))
         return NO_DOWNLOAD if isinstance(error, _checks.DownloadError) else WRONG_INPUT
     except KeyboardInterrupt:
         _complain("interrupted")

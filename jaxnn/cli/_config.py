@@ -61,6 +61,10 @@ class TrainConfig(Table, Common):
     """How the file spells classes. index: 0..K-1, or words.
     names: every distinct value is a class. pm1: -1 and +1."""
 
+    num_classes: int | None = None
+    """Of a file: K, where labels are numbers and some of
+    0..K-1 do not occur in it."""
+
     regression: bool = False
     """The label is a real number, not a class."""
 

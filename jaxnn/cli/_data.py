@@ -5,6 +5,7 @@ from typing import Any
 from jaxnn import data
 from jaxnn.cli._config import DataConfig, DescribeConfig, FetchConfig, ListConfig
 from jaxnn.cli._files import to_json
+from jaxnn.cli._help import as_options
 from jaxnn.cli._screen import facts_of, say, working
 from jaxnn.cli._source import column, is_name, table_options
 from jaxnn.data._remote.fetch import status
@@ -56,5 +57,5 @@ def describe(config: DescribeConfig) -> int:
             found = data.describe(data.load(config.data), label=config.label)
         else:
             found = data.describe(config.data, label=column(config.label), **table_options(config))
-    print(to_json(found.to_dict()) if config.json else found)
+    print(to_json(found.to_dict()) if config.json else as_options(str(found)))
     return 0

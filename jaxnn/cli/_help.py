@@ -1,5 +1,7 @@
 """What stands below the options in `--help`: examples of each command, exit codes, the one XLA flag."""
 
+import re
+
 # On a CPU XLA runs a loop whose data are small as one kernel, a larger one as one kernel an operation. The threshold is
 # raised to "always": steps on single examples of hundreds of features become 1.8 times faster (of few features: no
 # gain; benchmarks/single_example.py). XLA reads the variable when its backend starts, at the first computation, so
@@ -51,6 +53,34 @@ XLA_FLAGS: on a CPU, steps on single examples of hundreds of features run 1.8 ti
   compiled into one kernel, so the command adds this, unless you have set {XLA_OPTION}:
   {XLA_FLAG}
 """
+
+
+# What the rooms further in call their options, and what they are called here.
+SPELLINGS = (
+    (r"labels='(names|pm1|index)'", r"--labels \1"),
+    (r"regression=True", "--regression"),
+    (r"features=\[.*?\]", "--features COLUMNS"),
+    (r"delimiter=('.*?')", r"--delimiter \1"),
+    (r"delimiter=(\.\.\.)?", "--delimiter"),
+    (r"header=False", "--header no"),
+    (r"header=True", "--header yes"),
+    (r"num_classes=K", "--num-classes K"),
+    (r"folder=\.\.\.", "--folder FOLDER"),
+)
+
+
+def as_options(text: str) -> str:
+    """Return advice in the words of the command line."""
+    for python, option in SPELLINGS:
+        text = re.sub(python, option, text)
+    return text
+
+
+def as_said_here(error: str) -> str:
+    """Return the text of an error with its advice in the words of the command line; rule and what it got stay."""
+    rule, got, rest = error.partition("; got ")
+    value, semicolon, advice = rest.partition("; ")
+    return rule + got + value + semicolon + as_options(advice)
 
 
 def epilogue(argv: list[str]) -> str:

@@ -9,7 +9,7 @@ from jaxnn._checks import ConfigError, suggest
 from jaxnn.cli._config import Table, TrainConfig
 from jaxnn.data import Dataset
 
-FILE_OPTIONS = ("label", "labels", "regression", "features", "hold_out", "test", "header", "delimiter")
+FILE_OPTIONS = ("label", "labels", "num_classes", "regression", "features", "hold_out", "test", "header", "delimiter")
 
 
 def is_name(who: str, text: str) -> bool:
@@ -47,6 +47,7 @@ def read_file(config: TrainConfig) -> Dataset:
         config.data,
         label=column(config.label),
         labels=config.labels,
+        num_classes=config.num_classes,
         regression=config.regression,
         features=features,
         **table_options(config),
