@@ -1,8 +1,6 @@
 """`python -m jaxnn` is the command `jaxnn`."""
 
-import sys
-
-from jaxnn.cli import main
+from jaxnn.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

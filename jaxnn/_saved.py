@@ -1,6 +1,7 @@
 """A run folder read back: the model with its parameters, what it knows about its data, and how the run went."""
 
 import csv
+import hashlib
 import json
 from dataclasses import dataclass
 from os import PathLike
@@ -13,7 +14,7 @@ import numpy as np
 
 from jaxnn import checkpoint
 from jaxnn._activations import ACTIVATIONS
-from jaxnn._checks import CheckpointError, suggest
+from jaxnn._checks import CheckpointError, brief, suggest
 from jaxnn._likelihoods import bernoulli, categorical, gaussian
 from jaxnn._models import Mlp
 from jaxnn._objectives import LogLikelihood
@@ -64,7 +65,8 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
       folder: the run folder, or the config.json in it.
 
     Raises:
-      CheckpointError: no such folder, a file missing or damaged, parameters of another model, a newer format.
+      CheckpointError: no such folder, a file missing or damaged, parameters of another model or in a precision that is
+        not switched on, a newer format.
 
     Example:
       Two lines to a model, two more to the probabilities of new data:
@@ -74,6 +76,8 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
       >>> x = jaxnn.data.read_inputs("new.csv", like=run.schema).x  # doctest: +SKIP
       >>> jaxnn.predict_proba(run.objective, run.params, x)  # doctest: +SKIP
     """
+    if not isinstance(folder, str | PathLike):
+        raise CheckpointError(f"{WHO}: folder is a path; got folder={brief(folder)}; pass text or a Path")
     folder = Path(folder)
     folder = folder.parent if folder.name == CONFIG else folder
     if not (folder / CONFIG).is_file():
@@ -88,7 +92,7 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
         objective = _objective(config)
         schema = Schema.from_dict(config["schema"])
         dtype = jnp.dtype(config["model"]["dtype"])
-        _check_fit(objective.model, schema)
+        _check_fit(objective, schema)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -96,8 +100,13 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
             f"{WHO}: {CONFIG} is as jaxnn wrote it; got {type(error).__name__}: {error}, in {folder / CONFIG}; restore "
             "the file or train again"
         ) from error
-    params = _params(folder / PARAMS, objective.model, dtype)
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise CheckpointError(
+            f"{WHO}: parameters in double precision need jax_enable_x64; got {dtype.name} in {str(folder)!r}; set the "
+            "environment variable JAX_ENABLE_X64=1"
+        )
     metrics = _json(folder / METRICS) if (folder / METRICS).exists() else {}
+    params = _params(folder / PARAMS, objective.model, dtype, metrics.get("params_sha256"))
     return SavedRun(
         folder=folder,
         objective=objective,
@@ -106,8 +115,8 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
         history=_history(folder / HISTORY),
         status=str(metrics.get("status", "")),
         message=str(metrics.get("message", "")),
-        best_epoch=metrics.get("best_epoch"),
-        figures={part: metrics[part] for part in PARTS if isinstance(metrics.get(part), dict)},
+        best_epoch=best if isinstance(best := metrics.get("best_epoch"), int) else None,
+        figures={part: metrics[part] for part in PARTS if _are_figures(metrics.get(part))},
         config=config,
     )
 
@@ -121,21 +130,39 @@ def _objective(config: dict[str, Any]) -> LogLikelihood:
     return LogLikelihood(model, LIKELIHOODS[config["likelihood"]], l2=config["l2"])
 
 
-def _check_fit(model: Mlp, schema: Schema) -> None:
+def _check_fit(objective: LogLikelihood, schema: Schema) -> None:
     """Raise `ValueError` where the schema speaks of other features or classes than the model has."""
-    for name in ("feature_names", "mean", "scale"):
+    sizes = objective.model.sizes
+    for name in ("feature_names", "mean"):
         column = getattr(schema, name)
-        if column is not None and len(column) != model.sizes[0]:
-            raise ValueError(f"{len(column)} {name} for a model of {model.sizes[0]} features")
-    outputs = 1 if schema.num_classes == 2 else schema.num_classes
-    if outputs is not None and model.sizes[-1] != outputs:
-        raise ValueError(f"{schema.num_classes} classes for a model of {model.sizes[-1]} outputs")
+        if column is not None and len(column) != sizes[0]:
+            raise ValueError(f"{len(column)} {name} for a model of {sizes[0]} features")
+    if objective.likelihood.classes(sizes[-1]) != schema.num_classes:
+        raise ValueError(f"{schema.num_classes} classes for {objective.likelihood} of {sizes[-1]} outputs")
     if schema.class_names is not None and len(schema.class_names) != schema.num_classes:
         raise ValueError(f"{len(schema.class_names)} class_names for {schema.num_classes} classes")
 
 
-def _params(path: Path, model: Mlp, dtype: Any) -> Params:
-    """Return the parameters in a file, after its size was found to be that of the model's."""
+def _are_figures(value: Any) -> bool:
+    """Return whether this is what `Evaluation.to_dict` gives."""
+    return isinstance(value, dict) and isinstance(value.get("num_examples"), int) and "log_likelihood" in value
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether the config.json of a folder was written by jaxnn."""
+    try:
+        return "format" in _json(folder / CONFIG)
+    except CheckpointError:
+        return False
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _params(path: Path, model: Mlp, dtype: Any, digest: Any) -> Params:
+    """Return the parameters in a file, once it has the size of the model's and the bytes that were written."""
     shapes = jax.eval_shape(lambda: model.init(0, dtype))
     want = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     if not path.is_file():
@@ -147,6 +174,11 @@ def _params(path: Path, model: Mlp, dtype: Any) -> Params:
         raise CheckpointError(
             f"{WHO}: {PARAMS} holds the parameters of {model!r}, {want:,} bytes; got {path.stat().st_size:,}, in "
             f"{path}; restore the file or train again"
+        )
+    if digest is not None and sha256(path) != digest:
+        raise CheckpointError(
+            f"{WHO}: {PARAMS} is as it was written, with the SHA-256 in {METRICS}; got other bytes, in {path}; restore "
+            "the file or train again"
         )
     return checkpoint.load(path, like=jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 

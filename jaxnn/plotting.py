@@ -18,6 +18,7 @@ from jaxnn.data import Dataset
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 DARK, BLUE, GREY, PALE = "black", "#0b4a94", "0.55", "0.9"
 USUAL_UPDATES = (1e-3, 1e-2)  # |update| / |w|: below it learns slowly, above it jumps
@@ -108,6 +109,7 @@ def confusion(evaluation: Evaluation, class_names: Sequence[str] | None = None) 
     is_long = num_classes * max(map(len, names)) > 24  # would run into each other
     ax.set_xticks(range(num_classes), names, rotation=45 if is_long else 0, ha="right" if is_long else "center")
     ax.set_yticks(range(num_classes), names)
+    _as_written(*ax.get_xticklabels(), *ax.get_yticklabels())
     ax.set_xticks(np.arange(num_classes - 1) + 0.5, minor=True)
     ax.set_yticks(np.arange(num_classes - 1) + 0.5, minor=True)
     ax.grid(which="minor", color=PALE)
@@ -204,11 +206,16 @@ def decision_boundary(objective: Any, params: Params, dataset: Dataset) -> "Figu
         marker = MARKERS[k % len(MARKERS)]
         look = {"s": 22, "marker": marker, "facecolor": face, "edgecolor": DARK, "linewidth": 0.6}
         ax.scatter(*x[y == k].T, **look, label=f"class {names[k]}")
-    figure.legend(loc="outside upper center", ncols=min(num_classes, 4), frameon=False)
+    legend = figure.legend(loc="outside upper center", ncols=min(num_classes, 4), frameon=False)
     first, second = schema.feature_names or ("feature 0", "feature 1")
-    ax.set_xlabel(first)
-    ax.set_ylabel(second)
+    _as_written(*legend.get_texts(), ax.set_xlabel(first), ax.set_ylabel(second))
     return figure
+
+
+def _as_written(*texts: "Text") -> None:
+    """Let names of a user's be drawn as they are: $ begins no formula."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def _figure(width: float, height: float) -> "Figure":

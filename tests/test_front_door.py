@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
-import struct
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +20,10 @@ import pyarrow.parquet
 import pytest
 from command import read_json, run
 from sklearn.datasets import load_iris
+from small_files import idx
 
 import jaxnn
+from jaxnn.cli import _files
 
 IRIS = load_iris()
 COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -45,6 +49,9 @@ def home(tmp_path_factory):
     (folder / "flowers.csv").write_text(flowers(ORDER[:120]))
     (folder / "new.csv").write_text(flowers(ORDER[120:], COLUMNS[::-1], None, id=lambda i: f"f{i:03d}"))
     (folder / "test.csv").write_text(flowers(ORDER[120:], COLUMNS[::-1]))
+    (folder / "moved.csv").write_text(
+        "".join(",".join(line.split(",")[::-1]) + "\n" for line in flowers(ORDER[120:]).splitlines())
+    )
     done = run("train", "--data", folder / "flowers.csv", "--label", "species", *QUICK, "--run-folder", folder / "run")
     assert (done.code, done.err) == (0, "")
     return SimpleNamespace(folder=folder, run=folder / "run", out=done.out)
@@ -176,8 +183,8 @@ def test_arrays_tables_and_images_can_be_trained_on_and_predicted_from(tmp_path)
     )
     pa.parquet.write_table(table, tmp_path / "t.parquet")
     pixels = (x[:, :, None] * 25).astype(np.uint8)
-    (tmp_path / "i.idx").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", *pixels.shape) + pixels.tobytes())
-    (tmp_path / "l.idx").write_bytes(bytes([0, 0, 8, 1]) + struct.pack(">I", 150) + y.astype(np.uint8).tobytes())
+    (tmp_path / "i.idx").write_bytes(idx(pixels))
+    (tmp_path / "l.idx").write_bytes(idx(y.astype(np.uint8)))
     for name, label in (("a.npz", []), ("t.parquet", ["--label", "y"]), ("i.idx", ["--label", "l.idx"])):
         assert run("train", "--data", name, *label, "--hidden", "--epochs", "1", "--quiet").err == ""
         stem = name[0]
@@ -383,15 +390,6 @@ def test_overwrite_replaces_the_answers(home, tmp_path):
     assert len(rows_of("old.csv")) == 30
 
 
-def test_nobody_reading_the_output_is_no_error(home):
-    code = "import sys; from jaxnn.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "predict", str(home.run), str(home.folder / "new.csv"), "--output", "-"]
-    root = Path(jaxnn.__file__).parents[1]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as child:
-        child.stdout.close()
-        assert (child.wait(timeout=120), child.stderr.read().replace("predicting ...\n", "")) == (0, "")
-
-
 # --- evaluate, show ---------------------------------------------------------------------------------------
 
 
@@ -528,7 +526,7 @@ DAMAGES = {
     "sizes of text": (edited(model__sizes="ab"), r"is as jaxnn wrote it; got \w+Error: "),
     "other sizes": (edited(model__sizes=[4, 5, 3]), r"holds the parameters of Mlp.*40|0.kernel is float32"),
     "other inputs": (edited(model__sizes=[5, 4, 3]), r"ValueError: 4 feature_names for a model of 5 features"),
-    "other outputs": (edited(model__sizes=[4, 4, 2]), r"ValueError: 3 classes for a model of 2 outputs"),
+    "other outputs": (edited(model__sizes=[4, 4, 2]), r"ValueError: 3 classes for Categorical\(\) of 2 outputs"),
     "huge sizes": (edited(model__sizes=[4, 10**9, 3]), r"holds the parameters of .*, 32,000,000,012 bytes; got"),
     "an unknown kind": (edited(model__kind="Cnn"), r"ValueError: a model of kind 'Cnn'"),
     "an unknown activation": (edited(model__activation="os.system"), r"KeyError: 'os.system'"),
@@ -545,8 +543,13 @@ DAMAGES = {
     ),
     "cut parameters": (
         lambda folder: (folder / "params.safetensors").write_bytes((folder / "params.safetensors").read_bytes()[:-1]),
-        r"checkpoint.load: a whole safetensors file",
+        r"params.safetensors is as it was written, with the SHA-256 in metrics.json; got other bytes",
     ),
+    "another likelihood": (
+        edited(likelihood="bernoulli"),
+        r"ConfigError: .*one logit|ValueError: 3 classes for Bernoulli",
+    ),
+    "double precision": (edited(model__dtype="float64"), r"double precision need jax_enable_x64; .*JAX_ENABLE_X64=1"),
     "no history": (lambda folder: (folder / "history.csv").unlink(), r"history.csv has a row an epoch.*FileNotFound"),
     "a history of text": (put("history.csv", b"epoch,log_likelihood\n0,x\n"), r"history.csv has a row an epoch"),
     "an empty history": (put("history.csv", b""), r"history.csv has a row an epoch"),
@@ -633,6 +636,252 @@ def test_every_command_shows_examples_that_parse(argv, monkeypatch):
     for line in lines:
         assert run(*line.partition(" |")[0].split()[1:]).code == 0, line
     assert len(seen) == len(lines)
+
+
+# --- names from files of strangers, and what is printed to nobody -----------------------------------------
+
+
+def two_classes(path, names=("u", "v"), label="k", feature="a", rows=40):
+    """Write a CSV of one feature that tells two classes of these names apart."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow([feature, label])
+        out.writerows([i % 2 + 0.01 * i, names[i % 2]] for i in range(rows))
+
+
+def test_names_are_shown_as_they_are_and_a_terminal_obeys_none(tmp_path):
+    names = ("[/b] [red]x", "a\x1b[31mRED")
+    two_classes(tmp_path / "t.csv", names, label="[bold]k", feature="f\x07")
+    done = run("train", "--data", "t.csv", "--label", "[bold]k", "--hidden", "--epochs", "2")
+    assert done.code == 0 and "[/b] [red]x, a?[31mRED" in done.out
+    done = run("predict", "runs/t", "t.csv")
+    assert done.code == 0 and "P([/b] [red]x)" in done.out and "[bold]k" in done.out and "\x1b" not in done.out
+    assert set(rows_of("t-predictions.csv")[0]) == {
+        "[bold]k",
+        *(f"P({name})" for name in names),
+    }  # the file has them all
+    for command in (["show", "runs/t"], ["evaluate", "runs/t", "t.csv"], ["evaluate", "runs/t", "\x1b[31m.csv"]):
+        done = run(*command)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.out + done.err)
+
+
+def test_pictures_take_any_name_and_never_end_a_run(tmp_path, monkeypatch):
+    monkeypatch.undo()  # draw for real
+    monkeypatch.chdir(tmp_path)
+    two_classes(tmp_path / "t.csv", ("$0_to_$50", "日本"))
+    done = run("train", "--data", "t.csv", "--label", "k", "--hidden", "--epochs", "2")
+    assert (done.code, done.err) == (0, "") and (tmp_path / "runs/t/confusion.png").exists()
+
+    def broken(*_):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("jaxnn.plotting.learning_curves", broken)
+    done = run("train", "--data", "t.csv", "--label", "k", "--hidden", "--epochs", "2")
+    assert done.code == 0 and "pictures    confusion.png, reliability.png" in done.out
+    assert done.err == "jaxnn: note: train: no learning_curves.png: ValueError: no ink\n"
+
+
+def test_an_id_for_a_label_is_asked_about_and_its_matrix_is_left_out(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i % 7},id{i // 2}\n" for i in range(400)))
+    done = run("train", "--data", "t.csv", "--label", "b", "--hidden", "--epochs", "0")
+    assert done.code == 0 and "200 classes in 280 training examples; is the label the right column?" in done.err
+    assert "confusion" not in read_json(tmp_path / "runs/t/metrics.json")["test"]
+    assert run("show", "runs/t").code == 0
+
+
+def start(home, *args, **options):
+    """Start the command in a process of its own, buffered as most are."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    root = str(Path(jaxnn.__file__).parents[1])
+    env["PYTHONPATH"] = root
+    command = [sys.executable, "-m", "jaxnn", *map(str, args)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(command, text=True, cwd=home.folder, env=env, **pipes)
+
+
+def without_progress(text):
+    return "".join(line for line in text.splitlines(keepends=True) if not line.endswith(" ...\n"))
+
+
+@pytest.mark.parametrize("args", [["predict", "run", "new.csv", "--output", "-"], ["show", "run"], ["data", "list"]])
+def test_nobody_reading_the_output_is_no_error(home, args):
+    with start(home, *args) as child:
+        child.stdout.close()
+        assert (child.wait(timeout=120), without_progress(child.stderr.read())) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_full_disk_under_standard_output_is_one_line(home):
+    with open("/dev/full", "w") as full, start(home, "show", "run", "--json", stdout=full) as child:
+        assert child.wait(timeout=120) == 2
+        assert child.stderr.read() == "jaxnn: [Errno 28] No space left on device\n"
+
+
+def test_ctrl_c_while_evaluating_ends_at_once_with_130(home, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 120, 400_000)
+    lines = (home.folder / "flowers.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "big.csv").write_text(lines[0] + "".join(lines[1 + i] for i in rows))
+    with start(home, "evaluate", "run", tmp_path / "big.csv") as child:
+        time.sleep(2.5)
+        child.send_signal(signal.SIGINT)
+        code, err = child.wait(timeout=60), child.stderr.read()
+    assert code in (130, 0) and "Fatal" not in err and (code == 0 or "jaxnn: interrupted\n" in err)
+
+
+def test_a_fault_of_our_own_is_told_from_a_mistake(home, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the model fell over")
+
+    monkeypatch.setattr("jaxnn.cli._show.load_run", broken)
+    done = run("show", home.run)
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith("jaxnn: this is a fault of jaxnn, not yours: RuntimeError: the model fell over; please")
+    assert "Traceback" in run("show", home.run, "--debug").err
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "answers.csv"
+    target.write_text("old")
+
+    def fail(path):
+        path.write_text("half")
+        assert path != target and target.read_text() == "old"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError):
+        _files.write_whole(target, fail)
+    assert target.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
+    _files.write_whole(target, lambda path: path.write_text("new"))
+    assert target.read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
+
+
+def test_json_has_null_for_what_it_cannot_say():
+    text = _files.to_json({"a": [1.5, float("nan")], "b": (float("inf"),)})
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(name)) == {"a": [1.5, None], "b": [None]}
+
+
+# --- columns and files ------------------------------------------------------------------------------------
+
+
+def test_a_number_that_names_a_column_is_that_column(tmp_path):
+    (tmp_path / "t.csv").write_text("id,0,1,2\n" + "".join(f"{i},{i % 3},{i % 2},{i % 2}\n" for i in range(40)))
+    done = run(
+        "train", "--data", "t.csv", "--label", "2", "--features", "0", "1", "--header", "yes", "--hidden", "--quiet"
+    )
+    assert done.code == 0, done.err
+    schema = jaxnn.load_run("runs/t").schema
+    assert schema.label_name == "2" and schema.feature_names == ("0", "1")
+
+
+def test_the_label_by_position_is_found_by_name_in_the_other_files(home, tmp_path):
+    done = run("train", "--data", home.folder / "flowers.csv", "--label", "-1", "--test", home.folder / "moved.csv",
+               *QUICK[:2], "--epochs", "1", "--quiet")  # fmt: skip
+    assert done.code == 0, done.err
+    assert read_json(tmp_path / "runs/flowers/config.json")["parts"]["test"] == 30
+
+
+def test_the_training_file_as_hold_out_gets_a_note(home):
+    path = home.folder / "flowers.csv"
+    done = run("train", "--data", path, "--label", "species", "--test", path, *QUICK[:2], "--epochs", "1", "--quiet")
+    assert done.code == 0 and "jaxnn: note: hold-out and test files are others than --data; got" in done.err
+
+
+def test_images_have_one_file_of_labels(tmp_path):
+    pixels = np.zeros((40, 2, 2), np.uint8)
+    (tmp_path / "i.idx").write_bytes(idx(pixels))
+    (tmp_path / "l.idx").write_bytes(idx((np.arange(40) % 2).astype(np.uint8)))
+    done = run("train", "--data", "i.idx", "--label", "l.idx", "--test", "i.idx")
+    assert done.code == 2 and done.err.startswith("jaxnn: train: for IDX images hold-out and test are parts of --data")
+
+
+def test_arrays_of_any_name_go_all_the_way(tmp_path):
+    x, t = IRIS.data.astype(np.float32), IRIS.target
+    np.savez(tmp_path / "a.npz", X=x[ORDER[:120]], t=t[ORDER[:120]])
+    np.savez(tmp_path / "b.npz", X=x[ORDER[120:]], t=t[ORDER[120:]])
+    done = run("train", "--data", "a.npz", "--features", "X", "--label", "t", "--test", "b.npz", "--hidden", "--quiet")
+    assert done.code == 0, done.err
+    done = run("evaluate", "runs/a", "b.npz", "--features", "X", "--label", "t", "--json")
+    assert json.loads(done.out)["accuracy"] == jaxnn.load_run("runs/a").figures["test"]["accuracy"]
+    assert run("predict", "runs/a", "b.npz", "--features", "X").code == 0
+    done = run("data", "describe", "a.npz", "--features", "X", "--label", "t")
+    assert done.code == 0 and "120 examples, 4 features, 3 classes" in done.out
+
+
+def test_predictions_never_replace_a_column_that_is_kept(home, tmp_path):
+    text = "species,P(setosa)," + flowers([0], label=None).replace("\n", "\nx,0.5,", 1)
+    (tmp_path / "again.csv").write_text(text)
+    done = run("predict", home.run, "again.csv", "--keep", "P(setosa)")
+    assert done.code == 2 and done.err.startswith("jaxnn: predict: columns that are kept have other names than")
+    assert run("predict", home.run, "again.csv", "--keep", "species").code == 0
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--features", "u"], "predict: --features names an array of an .npz file; got --features u with new.csv"),
+        (["--output", "folder.csv"], "predict: --output is a file; got the folder folder.csv; name a file in it"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(home, tmp_path, options, said):
+    (tmp_path / "folder.csv").mkdir()
+    shutil.copy(home.folder / "new.csv", tmp_path)
+    done = run("predict", home.run, "new.csv", *options)
+    assert done.code == 2 and done.err.startswith(f"jaxnn: {said}")
+
+
+def test_a_missing_file_is_named_even_if_its_answers_exist(home, tmp_path):
+    (tmp_path / "old.csv").write_text("mine")
+    done = run("predict", home.run, "none.csv", "--output", "old.csv", "--overwrite")
+    assert done.code == 2 and "got source='none.csv': No such file" in done.err
+
+
+# --- the run folder ---------------------------------------------------------------------------------------
+
+
+def test_overwrite_touches_no_config_of_another_program_and_no_run_before_the_new_one_is_there(
+    home, tmp_path, monkeypatch
+):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text('{"mine": 1}')
+    done = run("train", "--data", "xor", "--run-folder", "mine", "--overwrite")
+    assert done.code == 2 and "--overwrite replaces the files of an earlier run" in done.err
+    assert (tmp_path / "mine" / "config.json").read_text() == '{"mine": 1}'
+    shutil.copytree(home.run, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    def broken(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxnn.cli._build.Problem.learn", broken)
+    assert run("train", "--data", "xor", "--run-folder", "run", "--overwrite").code == 130
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert run("train", "--data", "xor", "--run-folder", "new").code == 130 and not (tmp_path / "new").exists()
+
+
+def test_a_flipped_bit_in_the_parameters_is_found(home, tmp_path):
+    shutil.copytree(home.run, tmp_path / "bad")
+    content = bytearray((home.run / "params.safetensors").read_bytes())
+    content[-3] ^= 1
+    (tmp_path / "bad" / "params.safetensors").write_bytes(content)
+    with pytest.raises(jaxnn.CheckpointError, match=r"SHA-256 in metrics.json; got other bytes"):
+        jaxnn.load_run(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("name", ["config", "parts", "versions", "device", "started"])
+def test_what_is_only_shown_may_be_missing(home, tmp_path, name):
+    shutil.copytree(home.run, tmp_path / "odd")
+    edited(**{name: None})(tmp_path / "odd")
+    assert run("show", "odd").code == 0
+    metrics = read_json(tmp_path / "odd" / "metrics.json")
+    (tmp_path / "odd" / "metrics.json").write_text(json.dumps(metrics | {"test": {}, "best_epoch": "x"}))
+    assert run("show", "odd").code == 0
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"run"])
+def test_a_run_is_named_by_a_path(folder):
+    with pytest.raises(jaxnn.CheckpointError, match=r"^load_run: folder is a path; got folder="):
+        jaxnn.load_run(folder)
 
 
 # --- data -------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The command line, `jaxnn train` and its sisters: parses, runs, turns every error into one line and an exit code."""
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -11,8 +13,9 @@ from typing import Any
 from jaxnn import _checks
 from jaxnn._version import __version__
 from jaxnn.cli import _help
+from jaxnn.cli._output import complain, discard_output, say
 
-OK, DIVERGED, WRONG_INPUT, NO_DOWNLOAD, INTERRUPTED = 0, 1, 2, 3, 130
+OK, DIVERGED, WRONG_INPUT, NO_DOWNLOAD, OWN_FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 ERRORS = (
     _checks.ShapeError,
@@ -22,7 +25,7 @@ ERRORS = (
     _checks.ConfigError,
     _checks.DataFormatError,
     _checks.CheckpointError,
-    OSError,  # a disk that is full, a folder that cannot be written
+    _checks.DownloadError,
 )
 
 COMMANDS = {  # name -> options, and the function that runs them; `data` holds commands of its own
@@ -35,23 +38,40 @@ COMMANDS = {  # name -> options, and the function that runs them; `data` holds c
 DATA_COMMANDS = ("list", "fetch", "describe")
 
 
+def command() -> None:
+    """Run the command as a program of its own: the way in of `jaxnn` and `python -m jaxnn`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name the terminal has no letters for is no fault
+    code = main()
+    if code == INTERRUPTED:  # XLA may still be at work in another thread, and a tidy end would pull its memory away
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 diverged, 2 wrong input, 3 a download failed, 130
-    interrupted."""
+    """Run the command and return its exit code: 0 done, 1 diverged, 2 wrong input, 3 a download failed, 4 a fault of
+    jaxnn's own, 130 interrupted.
+    """
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if argv == ["--version"]:
-        print(f"jaxnn {__version__}")
+        say(f"jaxnn {__version__}")
         return OK
     argv += ["--help"] if argv == ["data"] else []
     if unknown := _unknown_command(argv):
-        return _complain(unknown)
+        complain(unknown)
+        return WRONG_INPUT
     set_xla_flags()
     try:
         import rich  # noqa: F401
         import tyro
         from tyro.extras import subcommand_cli_from_dict
     except ImportError as error:
-        return _complain(f"the command line needs tyro and rich; got {error}; pip install 'jaxnn[cli]'")
+        complain(f"the command line needs tyro and rich; got {error}; pip install 'jaxnn[cli]'")
+        return WRONG_INPUT
     from jaxnn.cli import _config
 
     try:
@@ -64,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except SystemExit as stop:
         if not stop.code:
-            print(_help.epilogue(argv))
+            say(_help.epilogue(argv))
         return int(stop.code or OK)
     return _run(argv[0], config)
 
@@ -76,19 +96,24 @@ def _run(command: str, config: Any) -> int:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
-            warnings.showwarning = lambda message, *_, **__: print(f"jaxnn: note: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_, **__: complain(f"note: {_help.as_options(str(message))}")
             return getattr(importlib.import_module(f"jaxnn.cli.{room}"), function)(config)
-    except BrokenPipeError:  # `jaxnn predict ... --output - | head`: whoever was reading has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except ERRORS as error:
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:
         if debug:
             traceback.print_exc()
-        _complain(_help.as_said_here(str(error)))
-        return NO_DOWNLOAD if isinstance(error, _checks.DownloadError) else WRONG_INPUT
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return INTERRUPTED
+        if isinstance(error, OSError) and not isinstance(error, ERRORS):
+            discard_output()  # the disk that standard output goes to may be the one that is full
+        if isinstance(error, (*ERRORS, OSError)):
+            complain(_help.as_said_here(str(error)))
+            return NO_DOWNLOAD if isinstance(error, _checks.DownloadError) else WRONG_INPUT
+        complain(
+            f"this is a fault of jaxnn, not yours: {type(error).__name__}: {error}; please report it with what "
+            "--debug shows"
+        )
+        return OWN_FAULT
 
 
 def set_xla_flags() -> None:
@@ -106,8 +131,3 @@ def _unknown_command(argv: list[str]) -> str | None:
     if words[0].startswith("-") or words[0] in known:
         return None
     return f"{what} are {', '.join(known)}; got {words[0]!r}; {_checks.suggest(words[0], known)}, and see jaxnn --help"
-
-
-def _complain(text: str) -> int:
-    print(f"jaxnn: {' '.join(text.split())}", file=sys.stderr)
-    return WRONG_INPUT

@@ -19,12 +19,13 @@ from jaxnn._plans import FullBatch, MiniBatch, Stochastic
 from jaxnn._progress import Progress
 from jaxnn._types import Params
 from jaxnn.cli._config import TrainConfig
-from jaxnn.cli._source import check_no_file_options, column, is_name, read_file, table_options
+from jaxnn.cli._source import check_no_file_options, is_name, read_file, read_other
 from jaxnn.data import Dataset
 
 WHO = "train"
 FRACTIONS = (0.7, 0.15, 0.15)
 FAR = 10.0  # times the unit that targets are expected on
+MANY_CLASSES = 20  # from here on it is asked whether each has some examples
 REST = 0.15  # of the data, for the part that no file is given for
 OWN_TEST = ("mnist", "fashion_mnist")  # sets with a test part of their own
 OWN_TEST_HOLD_OUT = 1 / 12  # 5,000 of 60,000, as usual
@@ -103,6 +104,7 @@ def build(config: TrainConfig) -> Problem:
     likelihood, num_outputs = infer_likelihood(train)
     if likelihood is gaussian:
         note_far_targets(train)
+    note_many_classes(train)
     model = Mlp((train.num_features, *config.hidden, num_outputs), ACTIVATIONS[config.activation])
     objective = LogLikelihood(model, likelihood, l2=config.l2)
     return Problem(config, train, hold_out, test, objective, seeds, per_class(train, config.class_weights))
@@ -151,9 +153,7 @@ def parts_of_files(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Da
     """Return the three parts: each from a file of its own where there is one, else split off from the first."""
     given = read_file(config)
     others = {
-        name: data.read(
-            path, like=given, label=given.schema.label_name or column(config.label), **table_options(config)
-        )
+        name: read_other(config, path, given)
         for name, path in (("hold_out", config.hold_out), ("test", config.test))
         if path is not None
     }
@@ -172,6 +172,18 @@ def infer_likelihood(ds: Dataset) -> tuple[Any, int]:
     if num_classes is None:
         return gaussian, ds.batch.y.shape[1] if ds.batch.y.ndim == 2 else 1
     return (bernoulli, 1) if num_classes == 2 else (categorical, num_classes)
+
+
+def note_many_classes(train: Dataset) -> None:
+    """Warn where there are about as many classes as examples: the label may be an id."""
+    num_classes = train.schema.num_classes or 0
+    if num_classes > MANY_CLASSES and 3 * num_classes > len(train):
+        warnings.warn(
+            f"{WHO}: a class has examples to learn it from; got {num_classes} classes in {len(train)} training "
+            "examples; is the label the right column?",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def note_far_targets(train: Dataset) -> None:

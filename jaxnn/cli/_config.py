@@ -197,6 +197,9 @@ class EvaluateConfig(Table, Common):
     """The column of labels. None: the one the model was
     trained on. For IDX images: their labels' file."""
 
+    features: str | None = None
+    """In .npz: the array of features. None: x."""
+
 
 @dataclass(frozen=True)
 class ShowConfig(Common):
@@ -233,6 +236,9 @@ class DescribeConfig(Table, Common):
     label: str | None = None
     """Of a file: the column of labels, by name or
     position. None: all columns are described alike."""
+
+    features: str | None = None
+    """In .npz: the array of features. None: x."""
 
 
 @dataclass(frozen=True)

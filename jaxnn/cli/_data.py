@@ -1,13 +1,16 @@
 """`jaxnn data list | fetch | describe`: what there is by name, on this machine before it is needed, looked at."""
 
+from pathlib import Path
 from typing import Any
 
 from jaxnn import data
 from jaxnn.cli._config import DataConfig, DescribeConfig, FetchConfig, ListConfig
 from jaxnn.cli._files import to_json
 from jaxnn.cli._help import as_options
-from jaxnn.cli._screen import facts_of, say, working
+from jaxnn.cli._output import say, write
+from jaxnn.cli._screen import facts_of, working
 from jaxnn.cli._source import column, is_name, table_options
+from jaxnn.data._files.names import column_names
 from jaxnn.data._remote.fetch import status
 
 WHO = "data describe"
@@ -27,7 +30,7 @@ def list_sets(config: ListConfig) -> int:
         state, _, missing, folder = status(name)
         found[name] = {"about": about, "state": state, "missing_bytes": missing, "folder": folder and str(folder)}
     if config.json:
-        print(to_json(found))
+        write(to_json(found) + "\n")
         return 0
     for name, facts in found.items():
         where = f" [{facts['state']}: {facts['folder']}]" if facts["folder"] else ""
@@ -41,7 +44,7 @@ def fetch(config: FetchConfig) -> int:
     folder = data.fetch(config.name, config.folder)
     files = {path.name: path.stat().st_size for path in sorted(folder.glob("*-ubyte.gz"))}
     if config.json:
-        print(to_json({"name": config.name, "folder": str(folder), "files": files}))
+        write(to_json({"name": config.name, "folder": str(folder), "files": files}) + "\n")
         return 0
     total = sum(files.values())
     say(*facts_of({config.name: f"{len(files)} files, {total / 1e6:.1f} MB, checked", "folder": str(folder)}))
@@ -52,10 +55,16 @@ def fetch(config: FetchConfig) -> int:
 
 def describe(config: DescribeConfig) -> int:
     """Print what is in a file or a named set; return the exit code."""
+    options = table_options(config)
     with working(f"reading {config.data}"):
         if is_name(WHO, config.data):
-            found = data.describe(data.load(config.data), label=config.label)
+            found = data.describe(data.load(config.data), label=config.label, features=config.features, **options)
         else:
-            found = data.describe(config.data, label=column(config.label), **table_options(config))
-    print(to_json(found.to_dict()) if config.json else as_options(str(found)))
+            names = column_names(Path(config.data), **options)
+            features = config.features if config.data.endswith(".npz") else None
+            found = data.describe(config.data, label=column(config.label, names), features=features, **options)
+    if config.json:
+        write(to_json(found.to_dict()) + "\n")
+    else:
+        say(as_options(str(found)))
     return 0

@@ -44,8 +44,8 @@ EXAMPLES = {
 }
 
 EXIT_CODES = """\
-exit codes: 0 done, 1 training diverged, 2 wrong input, 3 a download failed, 130 interrupted
-  (Ctrl-C while training: the best parameters so far are written; a second Ctrl-C gives up)
+exit codes: 0 done, 1 training diverged, 2 wrong input, 3 a download failed, 4 a fault of jaxnn's own,
+  130 interrupted (Ctrl-C while training: the best parameters so far are written; a second Ctrl-C gives up)
 """
 
 XLA = f"""\

@@ -17,7 +17,8 @@ from jaxnn._evaluate import predict_proba
 from jaxnn._saved import SavedRun, load_run
 from jaxnn.cli._config import PredictConfig
 from jaxnn.cli._files import to_json, write_whole
-from jaxnn.cli._screen import LONGEST_LIST, facts_of, print_table, say, working
+from jaxnn.cli._output import say, write
+from jaxnn.cli._screen import LONGEST_LIST, cell, facts_of, print_table, working
 from jaxnn.cli._source import table_options
 from jaxnn.data import Inputs, read_inputs
 from jaxnn.data._files.parquet import write_parquet
@@ -36,9 +37,13 @@ def predict(config: PredictConfig) -> int:
             config.file, like=run.schema, keep=config.keep, features=config.features, **table_options(config)
         )
     with working("predicting"):
-        columns = dict(found.kept) | _answers(run, found)
+        answers = _answers(run, found)
+        _check_names(found, answers)
+        columns = dict(found.kept) | answers
     if output == STDOUT:
-        sys.stdout.write(_csv(columns))
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        write(_csv(columns))
         return 0
     if output.suffix == ".csv":
         write_whole(output, lambda path: path.write_text(_csv(columns), encoding="utf-8", newline=""))
@@ -46,7 +51,7 @@ def predict(config: PredictConfig) -> int:
         write_whole(output, lambda path: write_parquet(path, columns))
     facts = {"file": str(output), "rows": len(found.x), "columns": list(columns), "unused": list(found.unused)}
     if config.json:
-        print(to_json(facts))
+        write(to_json(facts) + "\n")
     else:
         _show(run, found, columns, config, output)
     return 0
@@ -54,6 +59,11 @@ def predict(config: PredictConfig) -> int:
 
 def _output(config: PredictConfig) -> Path:
     """Return where to write; raise `ConfigError` where that is no new CSV or Parquet file."""
+    if config.features is not None and config.file.suffix != ".npz":
+        raise ConfigError(
+            f"{WHO}: --features names an array of an .npz file; got --features {config.features} with {config.file}; "
+            "leave it out: columns are found by their names"
+        )
     if config.output == STDOUT:
         if config.json:
             raise ConfigError(f"{WHO}: --output - is CSV on standard output; got --json too; leave one of them out")
@@ -66,7 +76,9 @@ def _output(config: PredictConfig) -> Path:
         )
     if not output.parent.is_dir():
         raise ConfigError(f"{WHO}: --output lies in a folder that exists; got {output}; make the folder first")
-    if output.exists() and output.samefile(config.file):
+    if output.is_dir():
+        raise ConfigError(f"{WHO}: --output is a file; got the folder {output}; name a file in it")
+    if output.exists() and config.file.exists() and output.samefile(config.file):
         raise ConfigError(f"{WHO}: --output is not the file that is read; got {output}; choose another")
     if output.exists() and not config.overwrite:
         raise ConfigError(f"{WHO}: --output is a new file; got {output}; choose another, or pass --overwrite")
@@ -84,6 +96,16 @@ def _answers(run: SavedRun, found: Inputs) -> dict[str, Any]:
     p = np.asarray(predict_proba(run.objective, run.params, found.x))
     classes = schema.spell(np.arange(schema.num_classes))
     return {label: schema.spell(y)} | {f"P({name})": p[:, k] for k, name in enumerate(classes)}
+
+
+def _check_names(found: Inputs, answers: dict[str, Any]) -> None:
+    """Raise `ConfigError` where a column that is kept is called like an answer, as in a file of earlier answers."""
+    for name in answers:
+        if name in found.kept:
+            raise ConfigError(
+                f"{WHO}: columns that are kept have other names than the predictions; got --keep {name!r}; leave it "
+                "out, or rename it in the file"
+            )
 
 
 def _csv(columns: dict[str, Any]) -> str:
@@ -115,10 +137,9 @@ def _show(run: SavedRun, found: Inputs, columns: dict[str, Any], config: Predict
     table = Table(box=box.SIMPLE)
     shown = list(columns)[: len(found.kept) + 1 + SHOWN]
     for name in shown:
-        table.add_column(name, justify="left" if name == label or name in found.kept else "right")
+        table.add_column(cell(name), justify="left" if name == label or name in found.kept else "right")
     for i in range(min(SHOWN, len(found.x))):
-        cells = (columns[name][i] for name in shown)
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float | np.floating) else str(cell) for cell in cells))
+        table.add_row(*(cell(columns[name][i]) for name in shown))
     print_table(table)
     more = f" ({len(found.x) - SHOWN:,} more rows)" if len(found.x) > SHOWN else ""
     say(f"written     {output}{more}")

@@ -1,10 +1,12 @@
 """The run folder written: configuration, parameters, history, metrics and pictures (`_saved.py` reads it back)."""
 
+import contextlib
 import csv
 import io
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from jaxnn import checkpoint, plotting
 from jaxnn._checks import ConfigError
 from jaxnn._evaluate import Evaluation
 from jaxnn._fit import FitResult
-from jaxnn._saved import CONFIG, FORMAT, HISTORY, METRICS, PARAMS
+from jaxnn._saved import CONFIG, FORMAT, HISTORY, METRICS, PARAMS, is_run, sha256
 from jaxnn._state import History
 from jaxnn._version import __version__
 from jaxnn.cli._build import Problem
@@ -28,11 +30,15 @@ from jaxnn.cli._files import write_json, write_whole
 
 PICTURES = ("learning_curves.png", "confusion.png", "reliability.png", "decision_boundary.png")
 FILES = (CONFIG, PARAMS, HISTORY, METRICS, *PICTURES)
+CONFIG_TRIAL = f"{CONFIG}.trial"  # written and removed, to see whether files can be written at all
+LARGEST_CONFUSION = 60  # classes; beyond, the matrix is neither drawn nor written: a megabyte nobody can read
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scikit-learn", "safetensors")
 
 
 def claim(config: TrainConfig) -> Path:
-    """Return the folder of this run, made and empty of files of earlier runs; raise `ConfigError` if it is taken."""
+    """Return the folder of this run, made and found writable; raise `ConfigError` if it is taken. Nothing in it is
+    touched yet.
+    """
     if config.run_folder is None:
         return _new(Path("runs", Path(config.data).name.partition(".")[0] or "run"))
     folder = config.run_folder
@@ -44,15 +50,33 @@ def claim(config: TrainConfig) -> Path:
             f"train: --run-folder is new or empty; got {folder} with {len(found)} files, {found[0]} among them; "
             "choose another, or pass --overwrite"
         )
+    if CONFIG in found and not is_run(folder):
+        raise ConfigError(
+            f"train: --overwrite replaces the files of an earlier run; got {folder} with a {CONFIG} that jaxnn did not "
+            "write; choose another folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / CONFIG_TRIAL, lambda path: path.write_bytes(b""))
+        (folder / CONFIG_TRIAL).unlink()
     except OSError as error:
         raise ConfigError(
-            f"train: --run-folder can be made; got {folder}, which failed with {error.strerror}; choose another"
+            f"train: --run-folder can be made and written; got {folder}, which failed with {error.strerror}; choose "
+            "another"
         ) from error
-    for name in FILES:  # those of another run; what else is there stays
-        (folder / name).unlink(missing_ok=True)
     return folder
+
+
+def give_up(folder: Path) -> None:
+    """Remove a folder that was claimed and got no file."""
+    with contextlib.suppress(OSError):  # there are files of an earlier run in it
+        folder.rmdir()
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier run, now that those of the new one are at hand; what else is there stays."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _new(folder: Path) -> Path:
@@ -113,13 +137,18 @@ def write_result(folder: Path, result: FitResult) -> None:
 
 def write_metrics(folder: Path, result: FitResult, evaluations: dict[str, Evaluation]) -> dict[str, Any]:
     """Write metrics.json, how the run ended and the figures of every part, and return what it holds."""
+    figures = {part: evaluation.to_dict() for part, evaluation in evaluations.items()}
+    for figure in figures.values():
+        if len(figure.get("confusion", ())) > LARGEST_CONFUSION:
+            del figure["confusion"]
     metrics = {
         "status": str(result.status),
         "message": result.message,
         "best_epoch": result.best_epoch,
         "epochs": int(result.history.epoch[-1]),
         "seconds": float(result.history.seconds[-1]),
-        **{part: evaluation.to_dict() for part, evaluation in evaluations.items()},
+        "params_sha256": sha256(folder / PARAMS),
+        **figures,
     }
     write_json(folder / METRICS, metrics)
     return metrics
@@ -133,15 +162,21 @@ def draw(folder: Path, problem: Problem, result: FitResult, test: Evaluation) ->
         "learning_curves.png": lambda: plotting.learning_curves(result.history, result.best_epoch)
     }
     if test.confusion is not None:
-        figures["confusion.png"] = lambda: plotting.confusion(test, problem.train.schema.class_names)
         figures["reliability.png"] = lambda: plotting.reliability(test)
+        if len(test.confusion) <= LARGEST_CONFUSION:
+            figures["confusion.png"] = lambda: plotting.confusion(test, problem.train.schema.class_names)
         if problem.train.num_features == 2:
             figures["decision_boundary.png"] = lambda: plotting.decision_boundary(
                 problem.objective, result.params, problem.train
             )
     for name, make in figures.items():
-        figure = make()
-        write_whole(folder / name, lambda path, figure=figure: figure.savefig(path, format="png"))
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Glyph")  # a letter the font has not: a box is drawn
+                figure = make()
+                write_whole(folder / name, lambda path, figure=figure: figure.savefig(path, format="png"))
+        except Exception as error:  # a run that has ended well is not lost for a picture
+            warnings.warn(f"train: no {name}: {type(error).__name__}: {error}", UserWarning, stacklevel=2)
 
 
 def written(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
@@ -27,6 +28,7 @@ from jaxnn._types import Params
 from jaxnn._version import __version__
 from jaxnn.cli._build import Problem, make_plan
 from jaxnn.cli._files import to_json
+from jaxnn.cli._output import complain, printable, say, write
 from jaxnn.cli._run_folder import written
 from jaxnn.data import Schema
 
@@ -62,10 +64,11 @@ def working(what: str, mention: bool = True) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     if console.is_terminal:
-        with console.status(f"{what} ...") as status:
+        with console.status(Text(printable(f"{what} ..."))) as status:
             yield status.stop
         return
-    timer = threading.Timer(PATIENCE, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
+    line = printable(f"{what} ...")
+    timer = threading.Timer(PATIENCE, lambda: print(line, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
@@ -76,14 +79,16 @@ def working(what: str, mention: bool = True) -> Iterator[Callable[[], None]]:
 
 def print_table(table: Table) -> None:
     """Print a table, as wide as the terminal, or as wide as it needs where there is none."""
-    width = None if sys.stdout.isatty() else WIDTH
-    Console(highlight=False, width=width).print(table)
+    width = None if sys.stdout is not None and sys.stdout.isatty() else WIDTH
+    console = Console(highlight=False, width=width)
+    with console.capture() as drawn:  # rich by itself ends the program when nobody reads
+        console.print(table)
+    write(drawn.get())
 
 
-def say(*lines: str) -> None:
-    """Print lines as they are."""
-    for line in lines:
-        print(line)
+def cell(value: Any) -> Text:
+    """Return a cell of a table: numbers with four digits; names as they are, with no markup and nothing obeyed."""
+    return Text(f"{value:.4f}" if isinstance(value, float | np.floating) else printable(value))
 
 
 def facts_of(facts: dict[str, str]) -> list[str]:
@@ -100,8 +105,9 @@ def figures_table(rows: dict[str, dict[str, Any]]) -> Table:
     for name in shown:
         table.add_column(COLUMNS[name], justify="right", no_wrap=True)
     for label, row in rows.items():
-        cells = (f"{row[name]:.4f}" if row.get(name) is not None else "" for name in shown)
-        table.add_row(label.replace("_", "-") if label in PARTS_OF_A_RUN else label, f"{row['num_examples']:,}", *cells)
+        cells = (cell(row[name]) if row.get(name) is not None else "" for name in shown)
+        title = label.replace("_", "-") if label in PARTS_OF_A_RUN else label
+        table.add_row(cell(title), f"{row['num_examples']:,}", *cells)
     return table
 
 
@@ -180,7 +186,7 @@ class Screen:
     def result(self, result: FitResult, evaluations: dict[str, Evaluation]) -> None:
         """Say how the run ended and print the final figures of every part."""
         if result.status == Status.DIVERGED:  # also when quiet
-            print(f"jaxnn: {result.message}", file=sys.stderr)
+            complain(result.message)
         else:
             message = result.message.partition("; go on with")[0]  # that hint is for callers of `fit`
             self.say("", f"{message} ({result.history.seconds[-1]:.1f} s, compiling included)")
@@ -190,9 +196,9 @@ class Screen:
     def written(self, folder: Path, metrics: dict[str, Any], from_file: bool) -> None:
         """Say where everything is and what can be done with it."""
         if self.json:
-            print(to_json({"run_folder": str(folder)} | metrics))
+            write(to_json({"run_folder": str(folder)} | metrics) + "\n")
         elif self.quiet:
-            print(folder)
+            say(str(folder))
         files = written(folder)
         pictures = [name for name in files if name.endswith(".png")]
         others = [name for name in files if name not in pictures]

@@ -11,8 +11,9 @@ from jaxnn._models import summary
 from jaxnn._saved import METRICS, SavedRun, load_run
 from jaxnn.cli._config import ShowConfig
 from jaxnn.cli._files import to_json
+from jaxnn.cli._output import say, write
 from jaxnn.cli._run_folder import written
-from jaxnn.cli._screen import classes_of, facts_of, figures_table, print_table, say
+from jaxnn.cli._screen import classes_of, facts_of, figures_table, print_table
 
 SHOWN = 8  # rows of the history
 HISTORY = {  # column -> heading, and how a number is written
@@ -28,7 +29,7 @@ def show(config: ShowConfig) -> int:
     """Print the run; return the exit code."""
     run = load_run(config.run)
     if config.json:
-        print(to_json(_everything(run)))
+        write(to_json(_everything(run)) + "\n")
         return 0
     say(*facts_of(_facts(run)), "", summary(run.params), "", _end(run))
     print_table(_history(run))
@@ -42,11 +43,11 @@ def show(config: ShowConfig) -> int:
 
 
 def _facts(run: SavedRun) -> dict[str, str]:
-    options, schema = run.config.get("config", {}), run.schema
-    parts = run.config.get("parts", {})
-    sizes = ", ".join(f"{count:,} {name.replace('_', '-')}" for name, count in parts.items())
+    options, schema = _dict(run.config.get("config")), run.schema
+    parts = _dict(run.config.get("parts"))
+    sizes = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in parts.items())
     scale = " (standardised)" if schema.mean else ""
-    versions, device = run.config.get("versions", {}), run.config.get("device", {})
+    versions, device = _dict(run.config.get("versions")), _dict(run.config.get("device"))
     return {
         "run": str(run.folder),
         "trained": f"{run.config.get('started', '')}, jaxnn {versions.get('jaxnn')}, jax {versions.get('jax')}, "
@@ -58,6 +59,11 @@ def _facts(run: SavedRun) -> dict[str, str]:
         "steps": f"{options.get('plan')}, {options.get('optimizer')} at {options.get('learning_rate')}, l2 "
         f"{options.get('l2')}, seed {options.get('seed')}",
     }
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """Return the value if it is an object of config.json, else an empty one: what only is shown may be missing."""
+    return value if isinstance(value, dict) else {}
 
 
 def _end(run: SavedRun) -> str:

@@ -1,6 +1,8 @@
 """From what the user typed to data: a name or a file, a column by name or position, options that belong to files."""
 
 import re
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from jaxnn import data
 from jaxnn._checks import ConfigError, suggest
 from jaxnn.cli._config import Table, TrainConfig
 from jaxnn.data import Dataset
+from jaxnn.data._files.names import column_names
 
 FILE_OPTIONS = ("label", "labels", "num_classes", "regression", "features", "hold_out", "test", "header", "delimiter")
 
@@ -26,9 +29,9 @@ def is_name(who: str, text: str) -> bool:
     raise ConfigError(f"{who}: data is a file or one of {', '.join(names)}; got data={text!r}; {hint}")
 
 
-def column(text: str | None) -> str | int | None:
-    """Return a column as `data.read` takes it: a whole number is a position, anything else a name."""
-    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else text
+def column(text: str | None, names: Sequence[str]) -> str | int | None:
+    """Return a column as `data.read` takes it: a name of the file is that name, another whole number a position."""
+    return int(text) if text is not None and text not in names and re.fullmatch(r"-?\d+", text) else text
 
 
 def table_options(config: Table) -> dict[str, Any]:
@@ -40,16 +43,39 @@ def table_options(config: Table) -> dict[str, Any]:
 
 def read_file(config: TrainConfig) -> Dataset:
     """Return the data of the file to train on."""
-    features = None if config.features is None else [column(name) for name in config.features]
-    if config.data.endswith(".npz") and features is not None:
-        features = features[0]
+    options = table_options(config)
+    names = column_names(Path(config.data), **options)
+    features = None if config.features is None else [column(name, names) for name in config.features]
     return data.read(
         config.data,
-        label=column(config.label),
+        label=column(config.label, names),
         labels=config.labels,
         num_classes=config.num_classes,
         regression=config.regression,
-        features=features,
+        features=features[0] if features and config.data.endswith(".npz") else features,
+        **options,
+    )
+
+
+def read_other(config: TrainConfig, path: Path, given: Dataset) -> Dataset:
+    """Return the data of a hold-out or test file, which is like the one given."""
+    if given.schema.image_shape is not None:
+        raise ConfigError(
+            f"train: for IDX images hold-out and test are parts of --data, whose labels are in one file; got {path}; "
+            "leave it out"
+        )
+    if path.exists() and path.samefile(config.data):
+        warnings.warn(
+            f"hold-out and test files are others than --data; got {path} twice: its figures will flatter",
+            UserWarning,
+            stacklevel=2,
+        )
+    features = config.features[0] if config.features and path.suffix == ".npz" else None
+    return data.read(
+        path,
+        like=given,
+        label=given.schema.label_name or config.label,
+        **({} if features is None else {"features": features}),
         **table_options(config),
     )
 

@@ -20,12 +20,16 @@ def train(config: TrainConfig) -> int:
         problem = build(config)
         params = problem.initial_params()
     folder = _run_folder.claim(config)
+    try:
+        screen.problem(problem, params)
+        with screen.progress(config.epochs) as show, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="diverged", category=RuntimeWarning)  # the screen says it
+            result = problem.learn(params, progress=show)
+    except BaseException:
+        _run_folder.give_up(folder)
+        raise
+    _run_folder.clear(folder)
     _run_folder.write_config(folder, problem)
-    screen.problem(problem, params)
-
-    with screen.progress(config.epochs) as show, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="diverged", category=RuntimeWarning)  # the screen says it
-        result = problem.learn(params, progress=show)
     _run_folder.write_result(folder, result)
 
     with working("evaluating", mention=not config.quiet):
