@@ -7,6 +7,7 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+from flowers import make_home
 from small_files import write_file
 
 hypothesis.settings.register_profile(
@@ -49,6 +50,12 @@ def put(tmp_path):
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """A folder with files of irises and the run folder of a model trained on them: flowers.py."""
+    return make_home(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(autouse=True)
