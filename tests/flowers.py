@@ -1,4 +1,4 @@
-"""The irises as files of a user's own, and a model trained on them by the command: shared by tests of the front door."""
+"""Irises as files of a user's own, and a model trained on them by the command: shared by tests of the front door."""
 
 import csv
 import io
