@@ -10,7 +10,7 @@ from jaxnn._checks import ConfigError, DataFormatError, ShapeError
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._describe.csv import csv_lines, csv_table
 from jaxnn.data._files.arrow import pyarrow
-from jaxnn.data._files.columns import find
+from jaxnn.data._files.columns import no_list, place_of
 from jaxnn.data._files.idx import read_idx
 from jaxnn.data._files.npz import read_npz
 from jaxnn.data._files.parquet import explained
@@ -107,26 +107,19 @@ def from_table(table: Any, path: Path | str, label: Any, features: Any) -> Sourc
     if not table.num_rows:
         raise DataFormatError(f"{WHO}: there is at least one row; got none, in {path}; is the file complete?")
     names = table.column_names
-    at = None if label is None else _position(names, "label", label, path)
+    at = None if label is None else place_of(names, "label", label, path)
     if features is None:
         chosen = [i for i in range(len(names)) if i != at]
     elif isinstance(features, list | tuple):
-        chosen = [_position(names, "features", feature, path) for feature in features]
+        chosen = [place_of(names, "features", feature, path) for feature in features]
     else:
-        raise ConfigError(
-            f"{WHO}: features is a list of names or positions; got features={features!r}; pass [{features!r}]"
-        )
+        raise ConfigError(no_list(features))
     return Source(
         path.stem if isinstance(path, Path) else "table",
         table.num_rows,
         ((names[i], table.column(i)) for i in chosen),
         [] if at is None else [(names[at], table.column(at))],
     )
-
-
-def _position(names: list[str], option: str, wanted: Any, path: Path | str) -> int:
-    name = find(names, option, wanted, path)
-    return wanted % len(names) if isinstance(wanted, int) else names.index(name)
 
 
 def npz_source(path: Path, label: Any, features: Any, max_bytes: int) -> Source:
