@@ -9,12 +9,11 @@ import numpy as np
 from jaxnn._checks import ConfigError, DataFormatError, ShapeError
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._describe.csv import csv_lines, csv_table
-from jaxnn.data._files.arrow import pyarrow
 from jaxnn.data._files.columns import no_list, place_of
 from jaxnn.data._files.idx import read_idx
 from jaxnn.data._files.npz import read_npz
-from jaxnn.data._files.parquet import explained
-from jaxnn.data._files.raw import Wanted, check_size
+from jaxnn.data._files.parquet import arrow_table, open_arrow, open_parquet
+from jaxnn.data._files.raw import Wanted
 from jaxnn.data._files.readers import IDX_NAME, file_at
 
 WHO = "data.describe"
@@ -80,26 +79,13 @@ def csv_source(path: Path, label: Any, features: Any, header: bool | None, delim
 
 def table_source(path: Path, label: Any, features: Any, max_bytes: int) -> Source:
     """Return the columns of a Parquet or Arrow file."""
-    pa = pyarrow()
     if path.suffix.lower() == ".parquet":
-        from pyarrow import parquet
-
-        with explained(path, "Parquet"), parquet.ParquetFile(path) as file:
-            meta = file.metadata
-            claimed = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-            check_size(path, "a table", max(claimed, 8 * meta.num_rows), max_bytes)  # a constant column takes no room
+        with open_parquet(path, max_bytes) as file:
             table = file.read()
             table.validate(full=True)  # text that is not UTF-8
             return from_table(table, path, label, features)
-    with explained(path, "Arrow"), pa.OSFile(str(path)) as stream:
-        file = pa.ipc.open_file(stream)
-        batches, size = [], 0
-        for i in range(file.num_record_batches):
-            batches.append(file.get_batch(i))
-            batches[-1].validate(full=True)  # offsets and codes of an Arrow file are used as they stand
-            size += batches[-1].nbytes
-            check_size(path, "a table", size, max_bytes)
-        return from_table(pa.Table.from_batches(batches, file.schema), path, label, features)
+    with open_arrow(path, max_bytes) as file:
+        return from_table(arrow_table(file), path, label, features)
 
 
 def from_table(table: Any, path: Path | str, label: Any, features: Any) -> Source:
