@@ -59,8 +59,8 @@ def read(
       source: the path of a file. Its suffix says what it is: `.csv`, `.npz`, `.parquet`, `.arrow` and `.feather` (the
         Arrow IPC file format), `-idx3-ubyte`, `.idx3-ubyte` or `.idx`, also with `.gz`. Or a table: a pandas
         DataFrame, a pyarrow Table, or another with `__arrow_c_stream__`, such as polars'.
-      label: the column to learn, by name or position (-1 is the last); text is a name, an int a position. In an NPZ file the name of an array `[N]`, by
-        default "y". For IDX images, the path of the IDX file of their labels.
+      label: the column to learn: text is its name, an int its position (-1 is the last). In an NPZ file the name of an
+        array `[N]`, by default "y". For IDX images, the path of the IDX file of their labels.
       labels: "index": whole numbers in [0, K), or words, which become 0..K-1 in sorted order and are kept in
         `schema.class_names`. "names": every distinct value names a class, numbers too (sorted as numbers if all
         are), so labels 1..K or 10, 20, 50 become 0..K-1. "pm1": exactly -1 and +1, stored as 0 and 1.
@@ -81,8 +81,9 @@ def read(
 
     Returns:
       A `Dataset` named after the file, or "table"; its schema keeps the names of label, features and classes. A column
-      of booleans gives 0 and 1; as labels they are "false" and "true", in whatever case a file spells them. A categorical (dictionary) column gives a feature of 0 and 1 for each category it
-      lists, named "column=category". Pixels of IDX images are divided by 255, nothing else is scaled.
+      of booleans gives 0 and 1; labels of booleans are the classes "false" and "true", in whatever case they are
+      spelt. A categorical (dictionary) column gives a feature of 0 and 1 for each category it lists, named
+      "column=category". Pixels of IDX images are divided by 255, nothing else is scaled.
 
     Raises:
       ConfigError: no such file, column, array or option; pyarrow is missing (`pip install 'jaxnn[data]'`); options that
@@ -91,6 +92,9 @@ def read(
       LabelError: a label that is no class; says where and which option would make it one.
       NonFiniteError: an infinity, or a number beyond the range of float32.
       ShapeError, DtypeError: arrays of an NPZ file that are not `[N, D]` and `[N]`, or not numbers.
+
+    Warns:
+      UserWarning: class names that differ only in case or in white space around them; columns taken in their order.
 
     Notes:
       Every number passes `data.dataset`. Python objects in an NPZ file are never unpickled. CSV is UTF-8, with or

@@ -105,8 +105,8 @@ class Schema:
         for key in known:
             if key not in values and key != "num_features":
                 raise ConfigError(
-                    f"Schema.from_dict: every field is there, or what was scaled would be read unscaled; got no {key!r};"
-                    " pass what to_dict gave"
+                    f"Schema.from_dict: every field is there, lest scaled data be taken for unscaled; got no {key!r}; "
+                    "pass what to_dict gave"
                 )
         frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**frozen)

@@ -126,10 +126,10 @@ def _known(
         taken = [name for name in names if name not in spare]
         if named and like.num_features in (None, len(taken)):  # others are refused when they are counted
             warnings.warn(
-                f"{WHO}: features are found by name where the training data have names, which {like.name!r} has not; "
-                f"got the columns {_listed(taken)} of {path}, taken in this order; make sure it is the right one",
+                f"{WHO}: the columns {_listed(taken)} of {path} are taken as the features in this order, as "
+                f"{like.name!r} has no names of features to find them by",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,  # from the caller of `read`
             )
         return [(name, None) for name in taken]
     if not named and _is_whole_line(like):
