@@ -30,6 +30,7 @@ from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn.data._files import csv as csv_reader
 from jaxnn.data._files import csv_lines
+from jaxnn.data._files.arrow_size import unpacked_size
 from jaxnn.data._files.columns import Typed
 
 TYPED = (ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError)
@@ -288,7 +289,7 @@ def test_class_names_that_look_alike_are_pointed_out(put):
         data.read(path, like=ds)  # told once
         page = data.describe(path, label="y")
         assert any("differ only in case or in white space" in one for one in page.remarks)
-        assert ("'a '" in str(page)) == ("a " in values)
+        assert ("\n'a '  " in str(page)) == ("a " in values)  # a line of the classes
     assert not data.describe(put("t.csv", column("abc")), label="y").remarks[2:]
 
 
@@ -673,6 +674,24 @@ def lying_buffer():
     raw = out.getvalue()
     assert raw.count(struct.pack("<q", 800_000) + b"\x04\x22\x4d\x18") == 1  # the length, then an LZ4 frame
     return raw.replace(struct.pack("<q", 800_000), struct.pack("<q", 40_000_000_000))
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4", "uncompressed"])
+@pytest.mark.parametrize("rows", [1000, 100_000])
+def test_an_arrow_file_is_measured_without_unpacking_it(put, tmp_path, compression, rows):
+    words = pa.array([f"word {i} of many" for i in range(50_000)] * 2)
+    table = pa.table({"a": np.arange(1e5), "c": words.dictionary_encode(), "n": [1, None] * 50_000, "t": words})
+    path = tmp_path / "t.feather"
+    pa.feather.write_feather(table, path, compression=compression, chunksize=rows)
+    with pa.ipc.open_file(path) as file:
+        batches = [file.get_batch(i) for i in range(file.num_record_batches)]
+    dictionary = batches[0].column(1).dictionary.nbytes
+    want = sum(batch.nbytes - dictionary for batch in batches) + dictionary
+    assert 0 <= unpacked_size(path) - want <= 64 * len(batches)  # padding
+    if (compression, rows) == ("lz4", 100_000):  # a buffer that would not have become smaller is kept, and marked by -1
+        raw, mark = path.read_bytes(), struct.pack("<q", 800_000) + b"\x04\x22\x4d\x18"
+        kept = put("kept.feather", raw.replace(mark, struct.pack("<q", -1) + mark[8:], 1))
+        assert raw.count(mark) == 2 and 0 < unpacked_size(kept) - (unpacked_size(path) - 800_000) < 800_000
 
 
 def feather_of_one_value():

@@ -263,6 +263,7 @@ def test_a_labelled_file_that_does_not_fit(put, flowers):
         "length,width,species\n1,2,setsa\n",
     )
     refused(LabelError, r"among the 3 class_names; got '0' in", "length,width,species\n1,2,0\n")
+    refused(ConfigError, r"label is no feature of 'train'; got label='width' in", TRAIN, label="width")
     refused(ConfigError, r"got label='species'; did you mean 'specie'", "length,width,specie\n1,2,setosa\n")
     for option, value in (
         ("labels", "names"),

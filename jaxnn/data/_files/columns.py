@@ -149,6 +149,11 @@ def _known(
             f"{WHO}: a file has every feature of {like.name!r}; got no {_listed(missing)} in {path}; "
             f"{_hint(missing[0], spare)}"
         )
+    if label in {place[0] for place in places if place}:
+        raise ConfigError(
+            f"{WHO}: the label is no feature of {like.name!r}; got label={label!r} in {path}; pass the column that is "
+            "to be predicted"
+        )
     grouped = itertools.groupby((place for place in places if place), key=lambda place: (place[0], place[1] is None))
     return [
         (column, None if is_number else tuple(category for _, category in group if category is not None))
