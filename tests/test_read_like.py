@@ -341,11 +341,29 @@ def test_a_single_column_is_no_table(verb, make):
         verb(make(), label=0)
 
 
+@pytest.mark.parametrize("verb", [data.read, data.describe])
+@pytest.mark.parametrize(
+    "column, text",
+    [
+        (pa.DictionaryArray.from_arrays(pa.array([0, 7], pa.int8()), ["u", "v"], safe=False), "out of bounds"),
+        (
+            pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")),
+            "UTF8",
+        ),
+    ],
+)
+def test_a_damaged_table_in_memory_is_refused(verb, column, text):
+    for columns in ({"a": [1, 2], "y": column}, {"a": column, "y": [0, 1]}):
+        for table in (pa.table(columns), Foreign(pa.table(columns))):
+            with pytest.raises(
+                DataFormatError, match=rf"columns hold whole values of one kind; got .*{text}.*in the tab"
+            ):
+                verb(table, label="y")
+
+
 def test_values_that_pyarrow_cannot_convert_are_a_fault_of_the_table():
     table = pa.table({"a": [1, 2], "y": [0, 1], "when": pa.array([2**62, 0], pa.timestamp("s"))})
-    with pytest.raises(
-        DataFormatError, match=r"^data.read_inputs: columns hold values of one kind; got .*in the table"
-    ):
+    with pytest.raises(DataFormatError, match=r"^data.read_inputs: columns hold whole values .*in the table"):
         data.read_inputs(table, like=data.Schema(feature_names=("a",)), keep=["when"])
 
 

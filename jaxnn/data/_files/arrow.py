@@ -42,8 +42,6 @@ def as_table(source: Any) -> Any | None:
     if not (hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__")):
         return None
     pa = pyarrow()
-    if isinstance(source, pa.Table):
-        return source
     if getattr(source, "ndim", 2) == 1 or isinstance(source, pa.Array | pa.ChunkedArray):
         raise ConfigError(
             f"{WHO}: source is the path of a file or a table; got source={type(source).__name__}, a single column; "
@@ -51,8 +49,11 @@ def as_table(source: Any) -> Any | None:
         )
     with converted("the table"):
         if type(source).__module__.partition(".")[0] == "pandas":
-            return pa.Table.from_pandas(source, preserve_index=False)
-        return pa.table(source)
+            table = pa.Table.from_pandas(source, preserve_index=False)
+        else:
+            table = source if isinstance(source, pa.Table) else pa.table(source)
+        table.validate(full=True)  # codes beyond a dictionary, text that is not UTF-8
+        return table
 
 
 @contextlib.contextmanager
@@ -63,9 +64,10 @@ def converted(path: Path | str) -> Iterator[None]:
     except (ConfigError, DataFormatError):
         raise
     except (pyarrow().ArrowException, ValueError, TypeError, OverflowError) as error:
-        text = (str(error.args[0] if error.args else error).splitlines() or [type(error).__name__])[0]
+        reason = error.args[0] if isinstance(error, pyarrow().ArrowException) and error.args else error
+        text = (str(reason).splitlines() or [type(error).__name__])[0]
         raise DataFormatError(
-            f"{WHO}: columns hold values of one kind; got {text}, in {path}; convert them first"
+            f"{WHO}: columns hold whole values of one kind; got {text}, in {path}; convert them first"
         ) from error
 
 
