@@ -151,7 +151,8 @@ def read_inputs(
         there are, what they are called and on which scale the model wants them.
       keep: columns to hand on as they stand, such as an "id".
       features: in an NPZ file the name of the array `[M, D]`, by default "x".
-      header, delimiter, max_bytes: as in `read`.
+      header, delimiter, max_bytes: as in `read`. Where neither the training data nor this file has a header, lines may
+        come with their label or without it, wherever it stood.
 
     Returns:
       `Inputs`: x on the scale of `like`, the names of the columns not used, the columns kept.
