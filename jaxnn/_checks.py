@@ -17,6 +17,7 @@ from jax.core import Tracer
 
 # Programs compute in float32 by default: beyond the first it has only infinity, below the second XLA has only 0.
 LARGEST, SMALLEST = 3.4e38, 1.2e-38
+LISTED = 10  # names in a message
 
 
 class ShapeError(ValueError):
@@ -69,10 +70,13 @@ def in_the_name_of(who: str, instead_of: str | None = None) -> Iterator[None]:
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for a near miss, else the list of what there is."""
+    """Return `did you mean 'x'?` for a near miss, else what there is: the first few names and how many there are."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    if near:
+        return f"did you mean {brief(near[0])}?"
+    more = f", ... ({len(known):,} in all)" if len(known) > LISTED else ""
+    return f"choose one of {', '.join(one if len(one) <= 60 else brief(one) for one in known[:LISTED])}{more}"
 
 
 def check_choice(who: str, name: str, value: Any, known: Iterable[str]) -> None:
@@ -282,7 +286,7 @@ def _is_real(dtype: np.dtype) -> bool:
 
 def brief(value: Any) -> str:
     """Return a short description of a value for a message."""
-    if hasattr(value, "shape"):
+    if hasattr(value, "shape") and hasattr(value, "dtype"):  # a data frame has no one type
         return f"{type(value).__name__}{list(value.shape)} of {value.dtype}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -450,6 +450,9 @@ def test_near_misses_are_suggested_and_others_listed():
     assert suggest("cateogrical", ["categorical", "bernoulli"]) == "did you mean 'categorical'?"
     assert suggest("xyz", ["b", "a"]) == "choose one of a, b"
     assert suggest(7, ["b", "a"]) == "choose one of a, b"
+    many = [f"n{i:04}" for i in range(3000)]
+    assert suggest("xyz", many) == f"choose one of {', '.join(many[:10])}, ... (3,000 in all)"
+    assert len(suggest("x" * 900, ["x" * 901])) < 90 and len(suggest("xyz", ["a" * 900])) < 90
 
 
 def test_every_error_is_a_value_error_or_a_type_error_and_public():

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 import struct
 import tracemalloc
 import warnings
@@ -319,6 +320,57 @@ def test_a_schema_survives_json_and_compares_by_value():
         assert again == schema and hash(again) == hash(schema)
     with pytest.raises(ConfigError, match="did you mean 'class_names'"):
         data.Schema.from_dict({"class_name": ["a", "b"]})
+
+
+DAMAGE = [  # field, value, text
+    ("name", 5, "name is text; got name=5"),
+    ("num_classes", 1, "num_classes is a whole number >= 2"),
+    ("num_classes", 2.0, "num_classes is a whole number"),
+    ("num_classes", 4, "one entry a class; got 3 class_names for num_classes=4"),
+    ("num_classes", None, "one entry a class; got 3 class_names for num_classes=0"),
+    ("num_features", 5, "one entry a feature; got 4 feature_names, 4 mean, 4 scale for num_features=5"),
+    ("num_features", "4", "num_features is a whole number"),
+    ("feature_names", "abcd", "feature_names is None or a tuple of text"),
+    ("feature_names", ["a", "b", 3, "d"], "feature_names is None or a tuple of text"),
+    ("feature_names", ["a", "b", "c"], "one entry a feature; got 3 feature_names"),
+    ("class_names", ["a", "b"], "one entry a class; got 2 class_names for num_classes=3"),
+    ("class_names", {"a": 1}, "class_names is None or a tuple of text"),
+    ("mean", None, "scale is None where mean is"),
+    ("scale", None, "scale is None where mean is"),
+    ("mean", [0.0] * 3, "one entry a feature"),
+    ("mean", 0.0, "mean is None or a tuple of finite numbers"),
+    ("mean", [0.0, 1.0, None, 2.0], "mean is None or a tuple of finite numbers"),
+    ("mean", [0.0, 1.0, True, 2.0], "mean is None or a tuple of finite numbers"),
+    ("mean", [0.0, 1.0, math.nan, 2.0], "mean is None or a tuple of finite numbers"),
+    ("scale", [1.0, 1.0, math.inf, 2.0], "scale is None or a tuple of finite numbers"),
+    ("scale", [1.0, 1.0, 0.0, 2.0], "scale is positive"),
+    ("scale", [1.0, 1.0, -1.0, 2.0], "scale is positive"),
+    ("image_shape", [4], "image_shape is None or"),
+    ("image_shape", [2, 0], "image_shape is None or"),
+    ("image_shape", [2, 2.0], "image_shape is None or"),
+    ("label_name", 3, "label_name is text or None"),
+    ("labels", "nams", "labels is one of index, names, pm1; got labels='nams'; did you mean 'names'"),
+    ("labels", None, "labels is text"),
+]
+
+
+@pytest.mark.parametrize("field, value, text", DAMAGE)
+def test_a_damaged_schema_says_what_is_wrong(field, value, text):
+    whole = json.loads(json.dumps(data.standardise(data.load("iris"))[0].schema.to_dict()))
+    data.Schema.from_dict(whole)
+    with pytest.raises(ConfigError, match=rf"^Schema: [^;]*{re.escape(text)}"):
+        data.Schema.from_dict(whole | {field: value})
+
+
+def test_a_field_of_a_schema_that_is_missing_is_not_the_default():
+    whole = data.standardise(data.load("iris"))[0].schema.to_dict()
+    for field in set(whole) - {"num_features"}:
+        with pytest.raises(ConfigError, match=f"^Schema.from_dict: .*; got no '{field}'"):
+            data.Schema.from_dict({k: v for k, v in whole.items() if k != field})
+    del whole["num_features"]  # files of before there was one
+    assert data.Schema.from_dict(whole).num_features is None
+    with pytest.raises(ConfigError, match=r"^Schema.from_dict: values are a dict; got \[\]"):
+        data.Schema.from_dict([])
 
 
 def test_names_become_text():

@@ -30,6 +30,7 @@ from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn.data._describe import csv as csv_source
 from jaxnn.data._describe import facts, wording
+from jaxnn.data._describe.describe import _hashed
 
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=150)
 
@@ -856,6 +857,11 @@ def test_a_damaged_file_gives_a_typed_error_or_a_description(tmp_path_factory, n
         checked(data.describe(path, **options))
     except TYPED as error:
         assert changes and str(error).startswith("data.describe: "), str(error)
+
+
+def test_a_cell_of_bits_0_counts_in_the_hash_of_a_row():
+    nothing = np.zeros(1, np.uint64)
+    assert _hashed(nothing, nothing)[0] != 0
 
 
 def test_rows_are_hashed_as_python_counts_them():

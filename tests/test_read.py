@@ -14,6 +14,7 @@ import sys
 import time
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,8 @@ from jaxnn import data
 from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn.data._files import csv as csv_reader
 from jaxnn.data._files import csv_lines
+from jaxnn.data._files.arrow_size import unpacked_size
+from jaxnn.data._files.columns import Typed
 
 TYPED = (ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError)
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=200)
@@ -81,6 +84,49 @@ def test_the_header_rule(put):
     assert data.read(numbers, label="2", header=True).batch.y.tolist() == [0, 1]
     with pytest.raises(ConfigError, match=r"got the numbers '1,2'.*header=False"):
         data.read(numbers, label=1)
+    words = put("w.csv", "5.1,3.5,setosa\n4.9,3.0,virginica\n")  # an example, though one cell is a word
+    for verb in (data.read, data.describe):
+        with pytest.raises(ConfigError, match=r"the number '5.1' in '5.1,3.5,setosa', .* header=False if .*=True if"):
+            verb(words, label=-1)
+    assert len(data.read(words, label=-1, header=False)) == 2
+    years = put("years.csv", "2019,2020,y\n1,2,0\n3,4,1\n")  # names, though some are numbers
+    with pytest.raises(ConfigError, match=r"got the number '2019' in .*header=True if they are names"):
+        data.read(years, label="y")
+    assert data.read(years, label="y", header=True).schema.feature_names == ("2019", "2020")
+    assert data.read(put("inf.csv", "inf,nan,y\n1,2,0\n3,4,1\n"), label="y").schema.feature_names == ("inf", "nan")
+
+
+def test_an_int_is_a_position_and_text_a_name_even_where_columns_are_named_by_numbers(put):
+    text = "id,0,1,2\n7,1,2,0\n8,3,4,1\n"
+    table = pa.table({"id": [7, 8], "0": [1, 3], "1": [2, 4], "2": [0, 1]})
+    for source, options in ((put("t.csv", text), {"header": True}), (table, {}), (put("t.parquet", table), {})):
+        assert data.read(source, label="2", features=["1", "0"], **options).batch.x.tolist() == [[2, 1], [4, 3]]
+        assert data.read(source, label=-1, features=["id"], **options).batch.x.tolist() == [[7], [8]]
+        assert data.read(source, label=np.int64(3), features=["1"], **options).batch.y.tolist() == [0, 1]
+        assert data.read(source, label="2", features=[np.int64(-2)], **options).batch.x.tolist() == [[2], [4]]
+        said = r"int is the position .*, and '2' is the name of column 3 of .*label=2; pass '2' .*, or '1' for column 2"
+        for verb in (data.read, data.describe):
+            with pytest.raises(ConfigError, match=said):
+                verb(source, label=2, **options)
+            with pytest.raises(ConfigError, match=r"'0' is the name of column 1 .*features=0; pass '0' .* or 'id'"):
+                verb(source, label="2", features=[0], **options)
+    one = pa.table({"1": [5, 6], "2": [0, 1], "y": [0, 1]})
+    with pytest.raises(ConfigError, match=r"'1' is the name of column 0"):
+        data.read(one, label=1)
+    assert data.read(pa.table({"0": [5, 6], "1": [0, 1]}), label=1).batch.y.tolist() == [0, 1]  # both say the same
+
+
+def test_a_typed_column_is_a_name_or_else_a_position(put):
+    path, years = put("t.csv", FLOWERS), put("y.csv", "1,2,3\n5,0,1\n6,1,0\n")
+    for typed, name in (("species", "species"), ("2", "species"), ("-1", "species")):
+        assert data.read(path, label=Typed(typed)).schema.label_name == name
+    assert data.read(years, label=Typed("2"), header=True).schema.label_name == "2"
+    assert data.read(years, label=Typed("0"), num_classes=7, header=True).schema.label_name == "1"
+    assert [c.name for c in data.describe(path, label=Typed("-1"), features=[Typed("1")]).columns] == ["width"]
+    with pytest.raises(ConfigError, match=r"label='spices'; did you mean 'species'"):
+        data.read(path, label=Typed("spices"))
+    with pytest.raises(ConfigError, match=r"label='2'; the columns are"):  # text is a name in Python
+        data.read(path, label="2")
 
 
 def test_booleans_and_categories(put):
@@ -179,7 +225,7 @@ def column(values):
         ("b b b", {"class_names": ("c", "b")}, [1, 1, 1], ("c", "b")),
         ("2 3 3", {"labels": "names", "class_names": ("1", "2", "3")}, [1, 2, 2], ("1", "2", "3")),
         ("NA EU NA", {"labels": "names"}, [1, 0, 1], ("EU", "NA")),
-        ("True False True", {}, [1, 0, 1], ("False", "True")),
+        ("True False True", {}, [1, 0, 1], ("false", "true")),
         ("9007199254740993 9007199254740992 9007199254740993", {"labels": "names"}, [1, 0, 1], ...),  # above 2**53
     ],
 )
@@ -193,6 +239,83 @@ def test_labels_become_classes(put, values, options, codes, names):
         ds = data.read(path, label="y", **options)
         assert ds.batch.y.tolist() == codes
         assert ds.schema.class_names == (names if names is not ... else tuple(sorted(set(values))))
+
+
+BOOLEANS = {"True": ("True", "False"), "TRUE": ("TRUE", "FALSE"), "mixed": ("True", "false")}
+
+
+@pytest.mark.parametrize("yes, no", [*BOOLEANS.values(), (True, False), (np.True_, np.False_)])
+def test_booleans_are_one_pair_of_classes_in_every_format_and_case(put, yes, no):
+    sources = [put("t.npz", {"x": np.ones((3, 1)), "y": np.array([yes, no, yes])})]
+    if not isinstance(yes, np.bool_):
+        sources += [
+            put("t.csv", column([yes, no, yes])),
+            put("t.parquet", pa.table({"x": [1, 2, 3], "y": [yes, no, yes]})),
+        ]
+    for source in sources:
+        ds = data.read(source, label="y")
+        assert ds.schema.class_names == ("false", "true") and ds.batch.y.tolist() == [1, 0, 1]
+        named = ds.schema if ds.schema.feature_names else replace(ds.schema, feature_names=("x",))  # NPZ has none
+        again = data.read(put("again.csv", "x,y\n1,tRUE\n2,False\n"), like=named, label="y")
+        assert again.batch.y.tolist() == [1, 0]
+    old = data.Schema(num_classes=2, feature_names=("x",), class_names=("False", "True"), label_name="y")
+    assert data.read(put("t.csv", column([yes, no])), like=old).batch.y.tolist() == [1, 0]
+    assert data.read(put("w.csv", column(["True", "no"])), label="y").schema.class_names == ("True", "no")
+
+
+def test_text_is_text_however_it_is_laid_out():
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        words = pa.array(["b", "a", "b"], kind)
+        category = pa.DictionaryArray.from_arrays([1, 0, 1], pa.array(["u", "v"], kind))
+        table = pa.table({"c": category, "y": words})
+        ds = data.read(table, label="y")
+        assert ds.schema.feature_names == ("c=u", "c=v") and ds.batch.y.tolist() == [1, 0, 1]
+        assert data.read(pa.table({"c": pa.array(["v"], kind), "y": words[:1]}), like=ds).batch.x.tolist() == [[0, 1]]
+        found = data.describe(table, label="y")
+        assert [c.kind for c in (*found.columns, *found.labels)] == ["category", "text"]
+        assert found.classes == {"a": 1, "b": 2}
+
+
+def test_class_names_that_look_alike_are_pointed_out(put):
+    for values, said in (
+        (["a", "a ", "b"], r"'a' and 'a ' in 'y'"),
+        (["a\t", "a", "b"], r"'a' and 'a\\t'"),
+        ("Aab", "'A' and 'a'"),
+    ):
+        path = put("t.csv", column(values))
+        with pytest.warns(UserWarning, match=said) as caught:
+            ds = data.read(path, label="y")
+        assert caught[0].filename == __file__ and ds.schema.num_classes == 3
+        data.read(path, like=ds)  # told once
+        page = data.describe(path, label="y")
+        assert any("differ only in case or in white space" in one for one in page.remarks)
+        assert ("\n'a '  " in str(page)) == ("a " in values)  # a line of the classes
+    assert not data.describe(put("t.csv", column("abc")), label="y").remarks[2:]
+
+
+def test_targets_beyond_2_to_the_53_are_rounded_as_numbers_are(put):
+    y = [2**53 + 1, 2**62 + 3, 5]
+    table = pa.table({"x": [1, 2, 3], "y": y})
+    for source in (put("t.csv", column(y)), put("t.parquet", table), table):
+        ds = data.read(source, label="y", regression=True)
+        np.testing.assert_array_equal(ds.batch.y, np.array(y, np.float32))
+
+
+def test_a_target_beyond_float32_is_named_by_its_line(put):
+    path = put("t.csv", "x,k\n1,1\n2,5\n3,1e300\n4,7\n")
+    with pytest.raises(NonFiniteError, match=r"finite as float32; got inf in column 'k' at line 4, in"):
+        data.read(path, label="k", regression=True)
+
+
+def test_messages_do_not_list_everything(put):
+    names = [f"class {i} of many" for i in range(3000)]
+    path = put("t.csv", column(["x" * 5000, names[0]]))
+    with pytest.raises(LabelError, match=r"\(3,000 in all\)") as caught:
+        data.read(path, label="y", class_names=names)
+    assert len(str(caught.value)) < 700
+    with pytest.raises(ConfigError) as caught:
+        data.read(path, label="y" * 5000)
+    assert len(str(caught.value)) < 400
 
 
 def test_regression_is_asked_for_and_kept_exact(put):
@@ -213,6 +336,7 @@ def test_regression_is_asked_for_and_kept_exact(put):
 X, Y = np.ones((3, 1)), np.array([0, 1, 0])
 TABLE = pa.table({"a": [1.0, 2.0], "y": [0, 1]})
 NESTED = pa.array([[1.0], [2.0]])
+BEYOND = pa.DictionaryArray.from_arrays(pa.array([0, 7], pa.int8()), ["u", "v"], safe=False)
 EXTENSION = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16, b"1" * 16], pa.binary(16)))
 PIXELS, LABELS = np.zeros((2, 2, 2), np.uint8), np.array([0, 1], np.uint8)
 
@@ -302,6 +426,49 @@ FAULTS = [  # the bug it would catch, file, content, options, error, text
     ("y is a column", "t.npz", {"x": X, "y": Y[:, None]}, {"num_classes": 2}, ShapeError, r"y.shape=\(3, 1\)"),
     ("y is shorter", "t.npz", {"x": X, "y": Y[:2]}, {}, ShapeError, r"x.shape=\(3, 1\), y.shape=\(2,\)"),
     ("complex numbers", "t.npz", {"x": X * 1j, "y": Y}, {}, DtypeError, r"integers or floats"),
+    (
+        "a NaN is a name",
+        "t.npz",
+        {"x": X, "y": Y * np.nan},
+        {"labels": "names"},
+        LabelError,
+        r"got nan in .*; drop the",
+    ),
+    (
+        "the same in a table",
+        "t.parquet",
+        pa.table({"a": [1, 2, 3], "y": [0.0, np.nan, 1.0]}),
+        {"labels": "names"},
+        LabelError,
+        r"every example has a label; got nan in 'y' at row 1",
+    ),
+    (
+        "a null in a dictionary is a name",
+        "t.feather",
+        pa.table({"a": [1, 2], "y": pa.DictionaryArray.from_arrays([0, 1], ["u", None])}),
+        {},
+        LabelError,
+        r"every example has a label; got None in 'y' at row 1",
+    ),
+    (
+        "a null in a dictionary is a category",
+        "t.feather",
+        pa.table({"a": pa.DictionaryArray.from_arrays([0, 1], ["u", None]), "y": [0, 1]}),
+        {},
+        DataFormatError,
+        r"got null in column 'a' at row 1",
+    ),
+    (
+        "codes beyond the dictionary are no category",
+        "t.feather",
+        pa.table({"a": BEYOND, "y": [0, 1]}),
+        {},
+        DataFormatError,
+        r"whole Arrow file; got .*out of bounds",
+    ),
+    ("a number of names", "t.csv", column("ab"), {"class_names": 5}, ConfigError, r"class_names=5; pass a sequence"),
+    ("an array of columns", "t.csv", column("ab"), {"features": X[0]}, ConfigError, r"features=ndarray.*pass a list"),
+    ("classes of targets", "t.csv", FLOWERS, {"regression": True, "class_names": Y}, ConfigError, "no classes"),
     ("NaN in an array", "t.npz", {"x": X * np.nan, "y": Y}, {}, NonFiniteError, r"x\[0, 0\]=nan"),
     ("a NaN label", "t.npz", {"x": X, "y": Y * np.nan}, {}, LabelError, r"got nan in 'y' at y\[0\]"),
     ("an archive above the limit", "t.npz", {"x": X, "y": Y}, {"max_bytes": 99}, DataFormatError, "max_bytes=99"),
@@ -428,6 +595,14 @@ def test_a_big_file_of_many_blocks_equals_pythons_reading(put, monkeypatch):
         data.read(put("t.csv", "\n".join(lines)), label="y")
 
 
+def test_a_line_of_names_may_be_longer_than_a_block(put, monkeypatch):
+    monkeypatch.setattr(csv_reader, "BLOCK", 64)
+    names = [f"a long name of column {i}" for i in range(20)]
+    text = ",".join([*names, "y"]) + "\n" + "".join(f"{'1,' * 20}{i % 2}\n" for i in range(5))
+    assert data.read(put("t.csv", text), label="y").batch.x.shape == (5, 20)
+    assert data.describe(put("t.csv", text), label="y").num_examples == 5
+
+
 @pytest.mark.parametrize("block", [64, 300])
 def test_lines_inside_quotes_never_become_rows(put, monkeypatch, block):
     """pyarrow cuts a file into blocks at line ends; here most of them are inside a quoted note that looks like rows."""
@@ -501,10 +676,37 @@ def lying_buffer():
     return raw.replace(struct.pack("<q", 800_000), struct.pack("<q", 40_000_000_000))
 
 
+@pytest.mark.parametrize("compression", ["zstd", "lz4", "uncompressed"])
+@pytest.mark.parametrize("rows", [1000, 100_000])
+def test_an_arrow_file_is_measured_without_unpacking_it(put, tmp_path, compression, rows):
+    words = pa.array([f"word {i} of many" for i in range(50_000)] * 2)
+    table = pa.table({"a": np.arange(1e5), "c": words.dictionary_encode(), "n": [1, None] * 50_000, "t": words})
+    path = tmp_path / "t.feather"
+    pa.feather.write_feather(table, path, compression=compression, chunksize=rows)
+    with pa.ipc.open_file(path) as file:
+        batches = [file.get_batch(i) for i in range(file.num_record_batches)]
+    dictionary = batches[0].column(1).dictionary.nbytes
+    want = sum(batch.nbytes - dictionary for batch in batches) + dictionary
+    assert 0 <= unpacked_size(path) - want <= 64 * len(batches)  # padding
+    if (compression, rows) == ("lz4", 100_000):  # a buffer that would not have become smaller is kept, and marked by -1
+        raw, mark = path.read_bytes(), struct.pack("<q", 800_000) + b"\x04\x22\x4d\x18"
+        kept = put("kept.feather", raw.replace(mark, struct.pack("<q", -1) + mark[8:], 1))
+        assert raw.count(mark) == 2 and 0 < unpacked_size(kept) - (unpacked_size(path) - 800_000) < 800_000
+
+
+def feather_of_one_value():
+    """A Feather file whose one batch of 160 MB takes 20 kB."""
+    out = io.BytesIO()
+    zeros = pa.table({"a": np.zeros(10**7), "y": np.zeros(10**7, np.int64)})
+    pa.feather.write_feather(zeros, out, compression="zstd", chunksize=10**7)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     "name, content, options, text",
     [
-        ("t.feather", lying_buffer(), {}, "whole Arrow file"),
+        ("t.feather", lying_buffer(), {}, "got a table of 40,"),
+        ("t.feather", feather_of_one_value(), {"max_bytes": 10**6}, "got a table of 160,000,000 bytes"),
         ("t.npz", npz_claiming((10**10, 1)), {}, "40,000,000,000 bytes"),
         ("t.npz", npz_claiming((2**62, 2**62)), {}, "whole .npz"),
         ("t.npz", npz_claiming((10**9, 1), claimed=4 * 10**9 + 128), {}, "whole .npz"),

@@ -102,6 +102,15 @@ def test_categories_are_those_of_the_training_file_in_every_format(put):
 def test_a_column_named_like_a_category_is_that_feature(put):
     schema = data.Schema("s", 2, feature_names=("a=b", "a"))
     assert data.read_inputs(put("new.csv", "a,a=b\n1,2\n"), like=schema).x.tolist() == [[2, 1]]
+    longest = data.Schema("s", 2, feature_names=("a=b=c",))  # category c of "a=b", not b=c of "a"
+    assert data.read_inputs(put("new.csv", "a,a=b\nx,c\n"), like=longest).x.tolist() == [[1]]
+
+
+def test_categories_of_many_rows(put):
+    words = np.array(["u", "v", "w"])[np.arange(40_000) % 3]
+    table = pa.table({"c": pa.array(words).dictionary_encode(), "y": np.arange(40_000) % 2})
+    ds = data.read(put("t.parquet", table), label="y")
+    np.testing.assert_array_equal(ds.batch.x, words[:, None] == np.array(["u", "v", "w"]))
 
 
 def test_arrays_and_images_fit_by_their_number_of_columns(put, flowers, tmp_path):
@@ -120,8 +129,71 @@ def test_arrays_and_images_fit_by_their_number_of_columns(put, flowers, tmp_path
 
 def test_without_feature_names_columns_are_taken_in_their_order(put):
     train = data.read(put("t.npz", {"x": np.ones((2, 2)), "y": np.array([0, 1])}))
-    assert data.read_inputs(put("new.csv", "p,q\n1,2\n"), like=train).x.tolist() == [[1, 2]]
-    assert data.read(put("test.csv", "p,q,y\n1,2,1\n"), like=train, label="y").batch.x.tolist() == [[1, 2]]
+    said = r"the columns 'p', 'q' of .*csv are taken as the features in this order, as 't' has no names"
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert data.read_inputs(put("new.csv", "p,q\n1,2\n"), like=train).x.tolist() == [[1, 2]]
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=said):
+        assert data.read(put("test.csv", "p,q,y\n1,2,1\n"), like=train, label="y").batch.x.tolist() == [[1, 2]]
+    assert data.read_inputs(put("new.csv", "1,2\n"), like=train, header=False).x.tolist() == [[1, 2]]  # no names
+    with pytest.raises(ShapeError, match=r"the 2 features of 't'; got 3"):  # without a warning
+        data.read_inputs(put("new.csv", "p,q,r\n1,2,3\n"), like=train)
+
+
+def test_the_label_is_no_feature_where_columns_are_taken_in_their_order(put):
+    schema = data.Schema("s", 2, label_name="y", num_features=2)
+    with pytest.warns(UserWarning, match=r"the columns 'p', 'q' of"):
+        assert data.read_inputs(put("new.csv", "p,y,q\n1,9,2\n"), like=schema).x.tolist() == [[1, 2]]
+
+
+def test_another_number_of_features_is_refused_without_names_and_scale(put):
+    train = data.read(put("t.npz", {"x": np.ones((8, 2)), "y": np.arange(8) % 2}))
+    other = put("u.npz", {"x": np.ones((2, 3)), "y": np.array([0, 1])})
+    for like in (train, *data.split(train, (0.5, 0.5), seed=0), data.class_weights(train)):
+        with pytest.raises(ShapeError, match=r"a file has the 2 features of 't'; got 3"):
+            data.read(other, like=like)
+    assert data.standardise(train)[0].schema.num_features == 2
+
+
+def test_arrays_of_other_names_are_read_like_data(put):
+    train = data.read(put("t.npz", {"x": np.ones((2, 2)), "y": np.array([0, 1])}))
+    path = put("u.npz", {"X": np.eye(2), "t": np.array([1, 0])})
+    assert data.read(path, like=train, features="X", label="t").batch.y.tolist() == [1, 0]
+    for name, content in (("n.csv", "a,b,y\n1,2,0\n"), ("n.parquet", pa.table({"a": [1], "b": [2], "y": [0]}))):
+        with pytest.raises(ConfigError, match=r"^data.read: like says .*; got features='X'; leave"):
+            data.read(put(name, content), like=train, features="X", label="y")
+        with pytest.raises(ConfigError, match=r"^data.read_inputs: like says .*; got features='X'; leave"):
+            data.read_inputs(put(name, content), like=train, features="X")
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_lines_without_a_header_may_come_without_their_label(put, label):
+    lines = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    for i, line in enumerate(lines):
+        line[label] = i % 2
+
+    def text(rows):
+        return "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+    train = data.read(put("t.csv", text(lines)), label=label, header=False)
+    bare = [line[:label] + line[label + 1 :] for line in lines]
+    for rows in (bare, lines):
+        assert data.read_inputs(put("n.csv", text(rows)), like=train, header=False).x.tolist() == bare
+    assert data.read(put("n.csv", text(lines)), like=train, header=False).batch.y.tolist() == [0, 1, 0]
+    for wrong in ([[1]], [[1, 2, 3, 0]]):
+        with pytest.raises(
+            DataFormatError, match=rf"have the 3 columns of 't', or one less .*; got {len(wrong[0])}, in"
+        ):
+            data.read_inputs(put("n.csv", text(wrong)), like=train, header=False)
+    with pytest.raises(DataFormatError, match="3 columns" if label < 2 else "label"):
+        data.read(put("n.csv", text(bare)), like=train, header=False, label=0)
+
+
+def test_chosen_columns_of_lines_without_a_header_are_found_by_position(put):
+    train = data.read(put("t.csv", "9,1,2,0\n9,3,4,1\n"), label=3, features=[2, 1], header=False)
+    assert data.read_inputs(put("n.csv", "9,5,6,7\n"), like=train, header=False).x.tolist() == [[6, 5]]
+    with pytest.raises(DataFormatError, match=r"got no 'column_2'"):
+        data.read_inputs(put("n.csv", "5,6\n"), like=train, header=False)
 
 
 def test_a_file_without_header_is_read_like_one_without(put):
@@ -165,6 +237,8 @@ FAULTS = [  # the bug it would catch, file, content, options, error, text
     ("arrays have columns", "n.npz", {"x": np.ones((1, 2))}, {"keep": ["id"]}, ConfigError, r"npz files take no keep"),
     ("a header in arrays", "n.npz", {"x": np.ones((1, 2))}, {"header": True}, ConfigError, r"npz files take no header"),
     ("an array not there", "n.npz", {"y": np.ones((1, 2))}, {}, ConfigError, r"features='x'; .*choose one of y"),
+    ("nothing to keep", "n.csv", "length,width\n1,2\n", {"keep": None}, ConfigError, r"keep is a list .* keep=None; "),
+    ("a number to keep", "n.csv", "length,width\n1,2\n", {"keep": 1}, ConfigError, r"keep is a list of .* keep=1; "),
     ("like is forgotten", "n.csv", "length,width\n1,2\n", {"like": None}, ConfigError, r"got like=None; pass train"),
     ("like is a model", "n.csv", "length,width\n1,2\n", {"like": 3}, ConfigError, r"got like=int; pass the training"),
 ]  # fmt: skip
@@ -189,6 +263,7 @@ def test_a_labelled_file_that_does_not_fit(put, flowers):
         "length,width,species\n1,2,setsa\n",
     )
     refused(LabelError, r"among the 3 class_names; got '0' in", "length,width,species\n1,2,0\n")
+    refused(ConfigError, r"label is no feature of 'train'; got label='width' in", TRAIN, label="width")
     refused(ConfigError, r"got label='species'; did you mean 'specie'", "length,width,specie\n1,2,setosa\n")
     for option, value in (
         ("labels", "names"),
@@ -196,6 +271,9 @@ def test_a_labelled_file_that_does_not_fit(put, flowers):
         ("num_classes", 3),
         ("class_names", "ab"),
         ("features", [0]),
+        ("features", np.arange(2)),
+        ("class_names", np.array(["a", "b"])),
+        ("num_classes", 0),
     ):
         refused(ConfigError, rf"like says .*; got {option}=", TRAIN, **{option: value})
     near = data.dataset([[0.0], [1e-30]], [0, 1], num_classes=2)
@@ -254,6 +332,39 @@ def test_tables_in_memory_are_read_like_files(make):
 def test_tables_with_faults(columns, error, text):
     with pytest.raises(error, match=text):
         data.read(pd.DataFrame(columns), label="y")
+
+
+@pytest.mark.parametrize("verb", [data.read, data.describe])
+@pytest.mark.parametrize("make", [lambda: frame()["length"], lambda: frame().index, lambda: pa.chunked_array([[1.0]])])
+def test_a_single_column_is_no_table(verb, make):
+    with pytest.raises(ConfigError, match=r"source is the path of a file or a table; got source=\w+"):
+        verb(make(), label=0)
+
+
+@pytest.mark.parametrize("verb", [data.read, data.describe])
+@pytest.mark.parametrize(
+    "column, text",
+    [
+        (pa.DictionaryArray.from_arrays(pa.array([0, 7], pa.int8()), ["u", "v"], safe=False), "out of bounds"),
+        (
+            pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")),
+            "UTF8",
+        ),
+    ],
+)
+def test_a_damaged_table_in_memory_is_refused(verb, column, text):
+    for columns in ({"a": [1, 2], "y": column}, {"a": column, "y": [0, 1]}):
+        for table in (pa.table(columns), Foreign(pa.table(columns))):
+            with pytest.raises(
+                DataFormatError, match=rf"columns hold whole values of one kind; got .*{text}.*in the tab"
+            ):
+                verb(table, label="y")
+
+
+def test_values_that_pyarrow_cannot_convert_are_a_fault_of_the_table():
+    table = pa.table({"a": [1, 2], "y": [0, 1], "when": pa.array([2**62, 0], pa.timestamp("s"))})
+    with pytest.raises(DataFormatError, match=r"^data.read_inputs: columns hold whole values .*in the table"):
+        data.read_inputs(table, like=data.Schema(feature_names=("a",)), keep=["when"])
 
 
 def test_options_of_files_mean_nothing_for_tables():

@@ -1,6 +1,7 @@
 """The checked door: arrays of any make come in, a `Dataset` comes out, every number looked at once."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -138,6 +139,7 @@ def dataset(
         feature_names=_names("feature_names", feature_names, x_host.shape[1], "feature"),
         class_names=_names("class_names", class_names, num_classes or 0, "class"),
         labels=labels,
+        num_features=x_host.shape[1],
     )
     return Dataset(Batch(_store("x", x, x_host, dtype, absent), stored_y, weight), schema)
 
@@ -183,7 +185,8 @@ def _names(option: str, names: Any, count: int, what: str) -> tuple[str, ...] | 
     """Return names as a tuple of text; raise unless there is one a feature or class."""
     if names is None:
         return None
-    names = () if isinstance(names, str) else tuple(str(n) for n in names)
+    is_sequence = isinstance(names, Iterable) and not isinstance(names, str)
+    names = tuple(str(n) for n in names) if is_sequence else ()
     if len(names) != count:
         raise ConfigError(f"{WHO}: one name a {what}; got {len(names)} {option}; pass a sequence of {count}")
     return names

@@ -9,11 +9,19 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn._checks import ConfigError, DataFormatError, NonFiniteError, ShapeError, check_finite, in_the_name_of
+from jaxnn._checks import (
+    ConfigError,
+    DataFormatError,
+    NonFiniteError,
+    ShapeError,
+    brief,
+    check_finite,
+    in_the_name_of,
+)
 from jaxnn.data._dataset import Dataset, dataset
 from jaxnn.data._files.labels import as_classes
 from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted
-from jaxnn.data._files.readers import MAX_BYTES, raw_of
+from jaxnn.data._files.readers import MAX_BYTES, raw_of, told_twice
 from jaxnn.data._schema import Schema
 
 
@@ -51,8 +59,8 @@ def read(
       source: the path of a file. Its suffix says what it is: `.csv`, `.npz`, `.parquet`, `.arrow` and `.feather` (the
         Arrow IPC file format), `-idx3-ubyte`, `.idx3-ubyte` or `.idx`, also with `.gz`. Or a table: a pandas
         DataFrame, a pyarrow Table, or another with `__arrow_c_stream__`, such as polars'.
-      label: the column to learn, by name or position (-1 is the last). In an NPZ file the name of an array `[N]`, by
-        default "y". For IDX images, the path of the IDX file of their labels.
+      label: the column to learn: text is its name, an int its position (-1 is the last). In an NPZ file the name of an
+        array `[N]`, by default "y". For IDX images, the path of the IDX file of their labels.
       labels: "index": whole numbers in [0, K), or words, which become 0..K-1 in sorted order and are kept in
         `schema.class_names`. "names": every distinct value names a class, numbers too (sorted as numbers if all
         are), so labels 1..K or 10, 20, 50 become 0..K-1. "pm1": exactly -1 and +1, stored as 0 and 1.
@@ -61,19 +69,21 @@ def read(
       class_names: K names in the order of the classes.
       features: the feature columns, a list of names or positions; by default all but the label. In an NPZ file the
         name of an array `[N, D]`, by default "x".
-      header: of a CSV file. None: the first line names the columns, and one of numbers only is refused. True: it does
-        whatever it holds. False: there is no such line, columns are named column_0, column_1, ...
+      header: of a CSV file. None: the first line names the columns, and one with a number in it is refused. True: it
+        names them whatever it holds. False: there is no such line, columns are named column_0, column_1, ...
       delimiter: of a CSV file, by default a comma.
       like: data, or their schema, that this file has to fit, as a hold-out or test file fits the training file: the
         same features, found by name in whatever order, the same classes, the same scale if they are standardised.
-        Other columns are left alone. label is then by default what it was there, and no other option about labels
-        and features is needed or allowed.
-      max_bytes: what a file may unpack to, looked up in its headers first; 8 GiB by default.
+        Other columns are left alone. Without names of features there, columns are taken in their order, with a
+        warning. label is then by default what it was there, and no other option about labels and features is needed
+        or allowed, but for the names of arrays of an NPZ file.
+      max_bytes: what a file may unpack to with all its columns, looked up in its headers first; 8 GiB by default.
 
     Returns:
       A `Dataset` named after the file, or "table"; its schema keeps the names of label, features and classes. A column
-      of booleans gives 0 and 1. A categorical (dictionary) column gives a feature of 0 and 1 for each category it
-      lists, named "column=category". Pixels of IDX images are divided by 255, nothing else is scaled.
+      of booleans gives 0 and 1; labels of booleans are the classes "false" and "true", in whatever case they are
+      spelt. A categorical (dictionary) column gives a feature of 0 and 1 for each category it lists, named
+      "column=category". Pixels of IDX images are divided by 255, nothing else is scaled.
 
     Raises:
       ConfigError: no such file, column, array or option; pyarrow is missing (`pip install 'jaxnn[data]'`); options that
@@ -82,6 +92,9 @@ def read(
       LabelError: a label that is no class; says where and which option would make it one.
       NonFiniteError: an infinity, or a number beyond the range of float32.
       ShapeError, DtypeError: arrays of an NPZ file that are not `[N, D]` and `[N]`, or not numbers.
+
+    Warns:
+      UserWarning: class names that differ only in case or in white space around them; columns taken in their order.
 
     Notes:
       Every number passes `data.dataset`. Python objects in an NPZ file are never unpickled. CSV is UTF-8, with or
@@ -107,12 +120,10 @@ def read(
     options = {"labels": labels, "regression": regression, "num_classes": num_classes, "class_names": class_names}
     options |= {"features": features}
     if schema is not None:
-        for option, value in options.items():
-            if value not in (None, False, "index"):
-                raise ConfigError(
-                    f"{WHO}: like says what the labels and features are; got {option}={value!r}; leave one of the two "
-                    "out"
-                )
+        for option, value in options.items():  # features may be the name of an array: the kind of file will tell
+            is_default = value is None or value is False or (isinstance(value, str) and value == "index")
+            if not is_default and not (option == "features" and isinstance(value, str)):
+                raise ConfigError(told_twice(option, value))
         regression, label = schema.num_classes is None, schema.label_name if label is None else label
     wanted = Wanted(label, features, regression, True, schema, (), max_bytes)
     raw, name, path = raw_of(source, wanted, labels, num_classes, class_names, header, delimiter)
@@ -140,7 +151,8 @@ def read_inputs(
         there are, what they are called and on which scale the model wants them.
       keep: columns to hand on as they stand, such as an "id".
       features: in an NPZ file the name of the array `[M, D]`, by default "x".
-      header, delimiter, max_bytes: as in `read`.
+      header, delimiter, max_bytes: as in `read`. Where neither the training data nor this file has a header, lines may
+        come with their label or without it, wherever it stood.
 
     Returns:
       `Inputs`: x on the scale of `like`, the names of the columns not used, the columns kept.
@@ -164,8 +176,12 @@ def read_inputs(
         schema = _schema(like)
         if schema is None:
             raise ConfigError(f"{WHO}: like is the data a model knows; got like=None; pass train.schema")
-        keep = (keep,) if isinstance(keep, str) else tuple(keep)
-        wanted = Wanted(None, features, False, False, schema, keep, max_bytes)
+        keep = [keep] if isinstance(keep, str) else keep
+        if not isinstance(keep, list | tuple):
+            raise ConfigError(
+                f"{WHO}: keep is a list of columns; got keep={brief(keep)}; pass their names, or leave it out"
+            )
+        wanted = Wanted(None, features, False, False, schema, tuple(keep), max_bytes)
         raw, name, path = raw_of(source, wanted, "index", None, None, header, delimiter)
         if not len(raw.x):
             raise DataFormatError(f"{WHO}: there is at least one row; got none, in {path}; is the file complete?")
@@ -200,13 +216,13 @@ def _through_the_door(
         x = np.asarray(raw.x)
         if raw.feature_names is None:
             raise
+        with np.errstate(over="ignore"):
+            y = np.asarray(y).astype(x.dtype)  # 1e300 is finite before
         bad = np.argwhere(~np.isfinite(x))
         i, column = (
-            (int(bad[0, 0]), raw.feature_names[bad[0, 1]])
-            if len(bad)
-            else (int(np.argmin(np.isfinite(np.asarray(y)))), raw.label)
+            (int(bad[0, 0]), raw.feature_names[bad[0, 1]]) if len(bad) else (int(np.argmin(np.isfinite(y))), raw.label)
         )
-        value = x[tuple(bad[0])] if len(bad) else np.asarray(y)[i]
+        value = x[tuple(bad[0])] if len(bad) else y[i]
         raise NonFiniteError(
             f"{WHO}: numbers are finite as {x.dtype}; got {value} in column {column!r} at {raw.where(i)}, in {path}; "
             "drop the row or fill the value first"
@@ -219,7 +235,8 @@ def _through_the_door(
 def _on_scale(ds: Dataset, schema: Schema, path: Path | str) -> Dataset:
     """Return the data with names and scale of a schema; raise `ShapeError` where they have other features."""
     names, size = schema.feature_names, schema.image_shape
-    want = len(names) if names is not None else len(schema.mean) if schema.mean is not None else ds.num_features
+    known = (len(one) for one in (names, schema.mean) if one is not None)  # of files without num_features
+    want = schema.num_features if schema.num_features is not None else next(known, ds.num_features)
     if ds.num_features != want or (size and ds.schema.image_shape and ds.schema.image_shape != size):
         what = f"images of {size[0]}x{size[1]}" if size else f"the {want} features"
         got = ds.schema.image_shape or ds.num_features

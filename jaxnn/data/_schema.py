@@ -1,12 +1,13 @@
 """What is known about a data set besides its numbers: a value that prints, compares and travels as JSON."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import ConfigError, ShapeError, as_numbers, suggest
+from jaxnn._checks import ConfigError, ShapeError, as_numbers, brief, check_choice, check_integer, suggest
 from jaxnn.data._memory import empty
 
 ROWS_AT_A_TIME = 256  # float64 work in blocks of rows that stay in the cache, not on a copy of the data
@@ -26,6 +27,11 @@ class Schema:
       label_name: what the label is called, such as the column of a file, or None.
       labels: how the data spell the classes: "index" for 0..K-1 (or class names), "names" for class names only, "pm1"
         for -1 and +1.
+      num_features: D, or None where nobody has counted them.
+
+    Raises:
+      ConfigError: a field of another type, numbers that are no scale, names and numbers that are not one a feature or
+        class.
 
     Example:
       >>> from jaxnn import data
@@ -43,6 +49,42 @@ class Schema:
     image_shape: tuple[int, int] | None = None
     label_name: str | None = None
     labels: Literal["index", "names", "pm1"] = "index"
+    num_features: int | None = None
+
+    def __post_init__(self) -> None:
+        def check(field: str, legal: bool, rule: str) -> None:
+            if not legal:
+                value = getattr(self, field)
+                raise ConfigError(f"Schema: {field} {rule}; got {field}={brief(value)}; repair it, or make it anew")
+
+        check("name", isinstance(self.name, str), "is text")
+        check("label_name", isinstance(self.label_name, str | None), "is text or None")
+        check("labels", isinstance(self.labels, str), "is text")
+        check_choice("Schema", "labels", self.labels, ("index", "names", "pm1"))
+        for field, least in (("num_classes", 2), ("num_features", 0)):
+            if getattr(self, field) is not None:
+                check_integer("Schema", field, getattr(self, field), at_least=least)
+        for field in ("feature_names", "class_names"):
+            check(field, _all(str, getattr(self, field)), "is None or a tuple of text")
+        for field in ("mean", "scale"):
+            value = getattr(self, field)
+            legal = _all(int | float, value) and all(map(math.isfinite, value or ()))
+            check(field, legal, "is None or a tuple of finite numbers")
+        check("scale", all(s > 0 for s in self.scale or ()), "is positive")
+        check("scale", (self.scale is None) == (self.mean is None), "is None where mean is, and only there")
+        shape = self.image_shape
+        pixels = shape is None or (_all(int, shape) and len(shape) == 2 and min(shape) > 0)
+        check("image_shape", pixels, "is None or (height, width), two whole numbers > 0")
+        self._check_lengths(self.num_features, ("feature_names", "mean", "scale"), "feature")
+        self._check_lengths(self.num_classes or 0, ("class_names",), "class")
+
+    def _check_lengths(self, count: int | None, names: tuple[str, ...], what: str) -> None:
+        """Raise `ConfigError` unless fields that are not None have one entry a feature or class."""
+        lengths = {name: len(getattr(self, name)) for name in names if getattr(self, name) is not None}
+        if len({*lengths.values(), *([] if count is None else [count])} if lengths else ()) > 1:
+            got = ", ".join(f"{length} {name}" for name, length in lengths.items())
+            got += "" if count is None else f" for num_{'classes' if what == 'class' else 'features'}={count}"
+            raise ConfigError(f"Schema: there is one entry a {what}; got {got}; make the numbers equal")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that `json.dumps` takes."""
@@ -50,11 +92,22 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Schema":
-        """Return the schema that `to_dict` gave; raise `ConfigError` for an unknown field."""
+        """Return the schema that `to_dict` gave; raise `ConfigError` for a field unknown, missing or damaged.
+
+        Only num_features may be missing: older files have none.
+        """
         known = [field.name for field in fields(cls)]
+        if not isinstance(values, dict):
+            raise ConfigError(f"Schema.from_dict: values are a dict; got {brief(values)}; pass what to_dict gave")
         for key in values:
             if key not in known:
                 raise ConfigError(f"Schema.from_dict: fields are known; got {key!r}; {suggest(key, known)}")
+        for key in known:
+            if key not in values and key != "num_features":
+                raise ConfigError(
+                    f"Schema.from_dict: every field is there, lest scaled data be taken for unscaled; got no {key!r}; "
+                    "pass what to_dict gave"
+                )
         frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**frozen)
 
@@ -100,3 +153,10 @@ class Schema:
                 rows = slice(i, i + ROWS_AT_A_TIME)
                 out[rows] = (x[rows] - mean) / scale
         return out
+
+
+def _all(kind: Any, values: Any) -> bool:
+    """Return whether values are None or a tuple of one kind; a bool is no number."""
+    return values is None or (
+        isinstance(values, tuple) and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
+    )

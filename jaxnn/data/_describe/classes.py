@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxnn.data._describe.facts import Facts
 from jaxnn.data._describe.wording import count, listed, number, percent, quoted
-from jaxnn.data._files.labels import number_of, word_of
+from jaxnn.data._files.labels import lookalikes, number_of, word_of, words_of
 
 FEW = 20  # different numbers that may well be classes, whole or not
 
@@ -21,10 +21,11 @@ def classes_of(label: Facts) -> tuple[dict[str, int] | None, list[str]]:
 
     numbers = [number_of(value) for value in values]
     ordered = None not in numbers  # categories of numbers: "10" comes after "9"
-    order = sorted(range(len(values)), key=lambda i: (numbers[i] if ordered else 0, word_of(values[i])))
+    words = words_of(values)
+    order = sorted(range(len(values)), key=lambda i: (numbers[i] if ordered else 0, words[i]))
     classes: dict[str, int] = {}
     for i in order:  # a dictionary may hold a word twice
-        classes[word_of(values[i])] = classes.get(word_of(values[i]), 0) + counts[i]
+        classes[words[i]] = classes.get(words[i], 0) + counts[i]
     mixed = not ordered and any(one is not None for one in numbers)
     if len(classes) < 2:
         return classes, [_one_class(what, values)]
@@ -32,6 +33,12 @@ def classes_of(label: Facts) -> tuple[dict[str, int] | None, list[str]]:
         some = next(value for value, one in zip(values, numbers, strict=True) if one is not None)
         return classes, [
             f"{what} holds words and numbers such as {quoted(str(some))}; pass labels='names' to make all words"
+        ]
+    alike = lookalikes(classes)
+    if alike:
+        return classes, [
+            f"{what} has classes that differ only in case or in white space around them: "
+            f"{listed([quoted(word) for word in alike])}; if they mean one, write it in one way"
         ]
     return classes, []
 

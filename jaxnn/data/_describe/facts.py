@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnn.data._describe.description import Column, Kind
-from jaxnn.data._files.arrow import pyarrow
+from jaxnn.data._files.arrow import is_text, pyarrow
 from jaxnn.data._files.csv_lines import BOOLEANS, is_number
 from jaxnn.data._files.labels import word_of
 from jaxnn.data._files.raw import MISSING
@@ -158,8 +158,7 @@ def _arrow_facts(name: str, column: Any, spelled: bool) -> Facts:
     elif types.is_boolean(kind):
         shown = "boolean"
     else:
-        text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-        shown = "text" if text else "other"
+        shown = "text" if is_text(kind) else "other"
     return _word_facts(name, codes, words, shown, type_name, spelled)
 
 

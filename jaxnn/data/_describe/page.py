@@ -66,11 +66,11 @@ def _labels(found: Description) -> Iterator[str]:
     shown = classes if len(classes) <= MOST_CLASSES else classes[:FIRST_CLASSES]
     total, largest = max(1, sum(found.classes.values())), max(1, *found.classes.values())
     title = brief(found.labels[0].name, NAME_WIDTH)
-    width = max(len(title), *(len(brief(name, NAME_WIDTH)) for name, _ in shown))
+    width = max(len(title), *(len(_class(name)) for name, _ in shown))
     lines = [f"{title:<{width}}  {'examples':>10}{'share':>9}"]
     for name, n in shown:
         bar = "#" * round(BAR_WIDTH * n / largest)
-        lines.append(f"{brief(name, NAME_WIDTH):<{width}}  {n:>10,}{percent(n, total):>9}  {bar}".rstrip())
+        lines.append(f"{_class(name):<{width}}  {n:>10,}{percent(n, total):>9}  {bar}".rstrip())
     if len(shown) < len(classes):
         rest = [n for _, n in classes[len(shown) :]]
         lines.append(f"... and {len(rest):,} more, of {min(rest):,} to {count(max(rest), 'example')}")
@@ -91,6 +91,11 @@ def _table(title: str, columns: Sequence[Column]) -> list[str]:
             line += _common(c, len(lines[0]) - len(line))
         lines.append(line.rstrip())
     return lines
+
+
+def _class(name: str) -> str:
+    """Return the name of a class, in quotation marks where it has white space around it."""
+    return brief(name, NAME_WIDTH) if name == name.strip() else f"'{brief(name, NAME_WIDTH - 2)}'"
 
 
 def _name(column: Column) -> str:

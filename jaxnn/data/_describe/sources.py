@@ -9,12 +9,11 @@ import numpy as np
 from jaxnn._checks import ConfigError, DataFormatError, ShapeError
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._describe.csv import csv_lines, csv_table
-from jaxnn.data._files.arrow import pyarrow
-from jaxnn.data._files.columns import find
+from jaxnn.data._files.columns import no_list, place_of
 from jaxnn.data._files.idx import read_idx
 from jaxnn.data._files.npz import read_npz
-from jaxnn.data._files.parquet import explained
-from jaxnn.data._files.raw import Wanted, check_size
+from jaxnn.data._files.parquet import arrow_table, open_arrow, open_parquet
+from jaxnn.data._files.raw import Wanted
 from jaxnn.data._files.readers import IDX_NAME, file_at
 
 WHO = "data.describe"
@@ -80,26 +79,13 @@ def csv_source(path: Path, label: Any, features: Any, header: bool | None, delim
 
 def table_source(path: Path, label: Any, features: Any, max_bytes: int) -> Source:
     """Return the columns of a Parquet or Arrow file."""
-    pa = pyarrow()
     if path.suffix.lower() == ".parquet":
-        from pyarrow import parquet
-
-        with explained(path, "Parquet"), parquet.ParquetFile(path) as file:
-            meta = file.metadata
-            claimed = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-            check_size(path, "a table", max(claimed, 8 * meta.num_rows), max_bytes)  # a constant column takes no room
+        with open_parquet(path, max_bytes) as file:
             table = file.read()
             table.validate(full=True)  # text that is not UTF-8
             return from_table(table, path, label, features)
-    with explained(path, "Arrow"), pa.OSFile(str(path)) as stream:
-        file = pa.ipc.open_file(stream)
-        batches, size = [], 0
-        for i in range(file.num_record_batches):
-            batches.append(file.get_batch(i))
-            batches[-1].validate(full=True)  # offsets and codes of an Arrow file are used as they stand
-            size += batches[-1].nbytes
-            check_size(path, "a table", size, max_bytes)
-        return from_table(pa.Table.from_batches(batches, file.schema), path, label, features)
+    with open_arrow(path, max_bytes) as file:
+        return from_table(arrow_table(file), path, label, features)
 
 
 def from_table(table: Any, path: Path | str, label: Any, features: Any) -> Source:
@@ -107,26 +93,19 @@ def from_table(table: Any, path: Path | str, label: Any, features: Any) -> Sourc
     if not table.num_rows:
         raise DataFormatError(f"{WHO}: there is at least one row; got none, in {path}; is the file complete?")
     names = table.column_names
-    at = None if label is None else _position(names, "label", label, path)
+    at = None if label is None else place_of(names, "label", label, path)
     if features is None:
         chosen = [i for i in range(len(names)) if i != at]
     elif isinstance(features, list | tuple):
-        chosen = [_position(names, "features", feature, path) for feature in features]
+        chosen = [place_of(names, "features", feature, path) for feature in features]
     else:
-        raise ConfigError(
-            f"{WHO}: features is a list of names or positions; got features={features!r}; pass [{features!r}]"
-        )
+        raise ConfigError(no_list(features))
     return Source(
         path.stem if isinstance(path, Path) else "table",
         table.num_rows,
         ((names[i], table.column(i)) for i in chosen),
         [] if at is None else [(names[at], table.column(at))],
     )
-
-
-def _position(names: list[str], option: str, wanted: Any, path: Path | str) -> int:
-    name = find(names, option, wanted, path)
-    return wanted % len(names) if isinstance(wanted, int) else names.index(name)
 
 
 def npz_source(path: Path, label: Any, features: Any, max_bytes: int) -> Source:

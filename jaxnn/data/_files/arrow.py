@@ -1,8 +1,9 @@
 """pyarrow where it is used, and one step for all tables: columns of numbers, booleans and categories to rows."""
 
+import contextlib
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import ConfigError, DataFormatError, suggest
+from jaxnn._checks import ConfigError, DataFormatError, brief, suggest
 from jaxnn.data._files.columns import Columns
 from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 from jaxnn.data._memory import empty
@@ -41,17 +42,40 @@ def as_table(source: Any) -> Any | None:
     if not (hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__")):
         return None
     pa = pyarrow()
-    if isinstance(source, pa.Table):
-        return source
-    if type(source).__module__.partition(".")[0] == "pandas":
-        try:
-            return pa.Table.from_pandas(source, preserve_index=False)
-        except (pa.ArrowException, ValueError, TypeError) as error:
-            text = str(error.args[0] if error.args else error).splitlines()[0]
-            raise DataFormatError(
-                f"{WHO}: columns hold values of one kind; got {text}, in the table; convert them first"
-            ) from error
-    return pa.table(source)
+    if getattr(source, "ndim", 2) == 1 or isinstance(source, pa.Array | pa.ChunkedArray):
+        raise ConfigError(
+            f"{WHO}: source is the path of a file or a table; got source={type(source).__name__}, a single column; "
+            "pass a table with a column for the label, too"
+        )
+    with converted("the table"):
+        if type(source).__module__.partition(".")[0] == "pandas":
+            table = pa.Table.from_pandas(source, preserve_index=False)
+        else:
+            table = source if isinstance(source, pa.Table) else pa.table(source)
+        table.validate(full=True)  # codes beyond a dictionary, text that is not UTF-8
+        return table
+
+
+@contextlib.contextmanager
+def converted(path: Path | str) -> Iterator[None]:
+    """Turn what pyarrow raises for values that it cannot convert into a `DataFormatError`."""
+    try:
+        yield
+    except (ConfigError, DataFormatError):
+        raise
+    except (pyarrow().ArrowException, ValueError, TypeError, OverflowError) as error:
+        reason = error.args[0] if isinstance(error, pyarrow().ArrowException) and error.args else error
+        text = (str(reason).splitlines() or [type(error).__name__])[0]
+        raise DataFormatError(
+            f"{WHO}: columns hold whole values of one kind; got {text}, in {path}; convert them first"
+        ) from error
+
+
+def is_text(kind: Any) -> bool:
+    """Return whether a type is text, however it is laid out."""
+    types = pyarrow().types
+    views = getattr(types, "is_string_view", lambda _: False)  # since pyarrow 16
+    return types.is_string(kind) or types.is_large_string(kind) or views(kind)
 
 
 def check_types(schema: Any, columns: Columns, regression: bool, path: Path | str) -> None:
@@ -63,7 +87,7 @@ def check_types(schema: Any, columns: Columns, regression: bool, path: Path | st
         field = schema.field(name)
         kind = field.type
         inner = kind.value_type if types.is_dictionary(kind) else kind
-        text = types.is_string(inner) or types.is_large_string(inner)
+        text = is_text(inner)
         number = types.is_integer(inner) or types.is_floating(inner) or types.is_decimal(inner)
         is_categorical, is_extension = inner is not kind, b"ARROW:extension:name" in (field.metadata or {})
         is_known = dict(columns.features).get(name) is not None
@@ -96,14 +120,15 @@ def from_table(table: Any, columns: Columns, wanted: Wanted, path: Path | str, w
                 f"{WHO}: every cell has a value; got null in column {name!r} at {where(i)} ({column.null_count} in "
                 f"all), in {path}; drop the row or fill the value first"
             )
-    kept = {name: table.column(name).to_pylist() for name in columns.keep}
-    x, names = _rows(pa, table, columns, wanted.max_bytes, path, where)
-    if label is None:
-        y = None
-    elif wanted.regression:
-        y = table.column(label).cast(pa.float64()).to_numpy()
-    else:
-        y = Distinct(*_encoded(pa, table.column(label)))
+    with converted(path):
+        kept = {name: table.column(name).to_pylist() for name in columns.keep}
+        x, names = _rows(pa, table, columns, wanted.max_bytes, path, where)
+        if label is None:
+            y = None
+        elif wanted.regression:  # not safe: whole numbers beyond 2**53 are rounded, as all numbers are
+            y = table.column(label).cast(pa.float64(), safe=False).to_numpy()
+        else:
+            y = Distinct(*_encoded(pa, table.column(label)))
     return Raw(x, y, label or "", where, feature_names=names, unused=columns.unused, kept=kept)
 
 
@@ -127,6 +152,12 @@ def _rows(
             table = table.set_column(table.schema.get_field_index(name), name, table.column(name).cast(pa.float64()))
         if pa.types.is_dictionary(kind) or name in columns.categorical:
             found, values = _encoded(pa, table.column(name))
+            if None in values and (found == values.index(None)).any():  # in the dictionary, where pyarrow counts none
+                i = int(np.argmax(found == values.index(None)))
+                raise DataFormatError(
+                    f"{WHO}: every cell has a value; got null in column {name!r} at {where(i)}, in {path}; drop the "
+                    "row or fill the value first"
+                )
             codes[name] = found, [str(value) for value in values]
     features = [
         (name, tuple(codes[name][1]) if categories is None and name in codes else categories)
@@ -171,6 +202,6 @@ def _check_known(
     for k, value in enumerate(values):
         if value not in known and (codes == k).any():
             raise DataFormatError(
-                f"{WHO}: categories are those the model was trained on; got {value!r} in column {name!r} at "
+                f"{WHO}: categories are those the model was trained on; got {brief(value)} in column {name!r} at "
                 f"{where(int(np.argmax(codes == k)))}, in {path}; {suggest(value, known)}"
             )

@@ -1,14 +1,16 @@
 """The labels of a file become classes 0..K-1: numbers as they are, words in sorted order; nothing is guessed."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import ConfigError, LabelError, check_integer, suggest
+from jaxnn._checks import ConfigError, LabelError, brief, check_integer, suggest
 from jaxnn.data._files.raw import MISSING, WHO, Distinct
 
 KINDS = ("index", "names", "pm1")
+BOOLEANS = ["false", "true"]
 Fault = Callable[[int, str, str], LabelError]  # from the number of a value, the rule and the hint
 
 
@@ -35,10 +37,12 @@ def as_classes(
 
     def fault(i: int, rule: str, hint: str) -> LabelError:
         place = where(int(np.argmax(found.codes == i)))
-        return LabelError(f"{WHO}: {rule}; got {values[i]!r} in {column!r} at {place}; {hint}")
+        return LabelError(f"{WHO}: {rule}; got {brief(values[i])} in {column!r} at {place}; {hint}")
 
-    for i, value in values.items():
-        text = word_of(value)
+    words = dict(zip(values, words_of(values.values(), names), strict=True))
+    for i, text in words.items():
+        if values[i] is None or values[i] != values[i]:  # NaN, which only text can mean as a name
+            raise fault(i, "every example has a label", "drop the row")
         if text.strip() == "" or (labels != "names" and text.strip().lower() in MISSING):
             raise fault(i, "every example has a label", "drop the row, or if it names a class pass labels='names'")
         if "\n" in text or "\r" in text:
@@ -46,7 +50,9 @@ def as_classes(
     if labels == "pm1":
         codes, count, kind = _signs(numbers, fault), _count(2, num_classes, "labels under 'pm1'", column), "pm1"
     elif labels == "names" or all(number is None for number in numbers.values()):
-        codes, names = _words({i: word_of(value) for i, value in values.items()}, numbers, names, fault)
+        if names is None:
+            _warn_of_lookalikes(set(words.values()), column)
+        codes, names = _words(words, numbers, names, fault)
         count, kind = _count(len(names), num_classes, "distinct names", column), "names"
     else:
         codes, count = _whole(numbers, len(names) if names is not None else num_classes, column, fault)
@@ -123,10 +129,11 @@ def _given_names(class_names: Any, num_classes: Any) -> tuple[str, ...] | None:
         check_integer(WHO, "num_classes", num_classes, at_least=2, at_most=2**31 - 1)
     if class_names is None:
         return None
-    names = () if isinstance(class_names, str) else tuple(str(name) for name in class_names)
+    is_sequence = isinstance(class_names, Iterable) and not isinstance(class_names, str)
+    names = tuple(str(name) for name in class_names) if is_sequence else ()
     if len(names) < 2 or len(set(names)) != len(names):
         raise ConfigError(
-            f"{WHO}: class_names are two different words or more; got class_names={class_names!r}; "
+            f"{WHO}: class_names are two different words or more; got class_names={brief(class_names)}; "
             "pass a sequence, such as train.schema.class_names"
         )
     _count(len(names), num_classes, "class_names", "class_names")
@@ -146,6 +153,38 @@ def _count(count: int, num_classes: int | None, what: str, column: str) -> int:
             "leave num_classes out, or pass class_names=... with every class"
         )
     return count
+
+
+def words_of(values: Iterable[Any], names: tuple[str, ...] | None = None) -> list[str]:
+    """Return the names of the classes of values; true and false in any case are one pair of names.
+
+    Each format writes booleans in its own way, pandas as True and False; the data are the same.
+    """
+    words = [word_of(value) for value in values]
+    spelt = {name.lower(): name for name in names or BOOLEANS}
+    if sorted(spelt) == BOOLEANS and (names is not None or all(word.lower() in spelt for word in words)):
+        return [spelt.get(word.lower(), word) for word in words]
+    return words
+
+
+def lookalikes(words: Iterable[str]) -> list[str]:
+    """Return the first words that differ only in case or in white space around them; none if there are no such."""
+    alike: dict[str, list[str]] = {}
+    for word in sorted(words):
+        alike.setdefault(word.strip().casefold(), []).append(word)
+    return next((some for some in alike.values() if len(some) > 1), [])
+
+
+def _warn_of_lookalikes(words: set[str], column: str) -> None:
+    alike = lookalikes(words)
+    if alike:
+        warnings.warn(
+            f"{WHO}: class names differ in more than case and white space around them; got "
+            f"{' and '.join(brief(word) for word in alike[:2])} in {column!r}; they are two classes: if they mean one, "
+            "write it in one way",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def number_of(value: Any) -> int | float | None:

@@ -85,6 +85,8 @@ def check_options(
             )
     if delimiter is not None and not (isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'):
         raise ConfigError(f"{WHO}: delimiter is one character; got delimiter={delimiter!r}; pass ';' or '\\t'")
+    if wanted.like is not None and features is not None and kind != "npz":
+        raise ConfigError(told_twice("features", features))
     foreign = {"header": header, "delimiter": delimiter} if kind != "csv" else {}
     foreign |= {"features": features} if kind == "idx" else {}
     foreign |= {"regression": regression or None} if kind == "idx" else {}
@@ -95,16 +97,22 @@ def check_options(
         for option, value in foreign_names.items():
             if not isinstance(value, str | None):
                 raise ConfigError(
-                    f"{WHO}: in an NPZ file {option} is the name of an array; got {option}={value!r}; pass text"
+                    f"{WHO}: in an NPZ file {option} is the name of an array; got {option}={brief(value)}; pass text"
                 )
     for option, value in foreign.items():
         if value is not None:
-            raise ConfigError(f"{WHO}: {kind} {what} no {option}; got {option}={value!r}; leave it out")
+            raise ConfigError(f"{WHO}: {kind} {what} no {option}; got {option}={brief(value)}; leave it out")
     for option, value in (("num_classes", num_classes), ("class_names", class_names), ("labels", labels)):
-        if regression and wanted.like is None and value not in (None, "index"):
+        is_default = value is None or (isinstance(value, str) and value == "index")
+        if regression and wanted.like is None and not is_default:
             raise ConfigError(
-                f"{WHO}: regression=True has no classes; got {option}={value!r}; leave one of the two out"
+                f"{WHO}: regression=True has no classes; got {option}={brief(value)}; leave one of the two out"
             )
+
+
+def told_twice(option: str, value: Any) -> str:
+    """Return what to say about an option that `like` has answered already."""
+    return f"{WHO}: like says what the labels and features are; got {option}={brief(value)}; leave one of the two out"
 
 
 def file_at(option: str, path: Any) -> Path:
