@@ -133,14 +133,10 @@ def _objective(config: dict[str, Any]) -> LogLikelihood:
 def _check_fit(objective: LogLikelihood, schema: Schema) -> None:
     """Raise `ValueError` where the schema speaks of other features or classes than the model has."""
     sizes = objective.model.sizes
-    for name in ("feature_names", "mean"):
-        column = getattr(schema, name)
-        if column is not None and len(column) != sizes[0]:
-            raise ValueError(f"{len(column)} {name} for a model of {sizes[0]} features")
+    if schema.num_features != sizes[0]:
+        raise ValueError(f"{schema.num_features} features for a model of {sizes[0]}")
     if objective.likelihood.classes(sizes[-1]) != schema.num_classes:
         raise ValueError(f"{schema.num_classes} classes for {objective.likelihood} of {sizes[-1]} outputs")
-    if schema.class_names is not None and len(schema.class_names) != schema.num_classes:
-        raise ValueError(f"{len(schema.class_names)} class_names for {schema.num_classes} classes")
 
 
 def _are_figures(value: Any) -> bool:

@@ -1,6 +1,5 @@
 """`jaxnn data list | fetch | describe`: what there is by name, on this machine before it is needed, looked at."""
 
-from pathlib import Path
 from typing import Any
 
 from jaxnn import data
@@ -10,7 +9,6 @@ from jaxnn.cli._help import as_options
 from jaxnn.cli._output import say, write
 from jaxnn.cli._screen import facts_of, working
 from jaxnn.cli._source import column, is_name, table_options
-from jaxnn.data._files.names import column_names
 from jaxnn.data._remote.fetch import status
 
 WHO = "data describe"
@@ -60,9 +58,7 @@ def describe(config: DescribeConfig) -> int:
         if is_name(WHO, config.data):
             found = data.describe(data.load(config.data), label=config.label, features=config.features, **options)
         else:
-            names = column_names(Path(config.data), **options)
-            features = config.features if config.data.endswith(".npz") else None
-            found = data.describe(config.data, label=column(config.label, names), features=features, **options)
+            found = data.describe(config.data, label=column(config.label), features=config.features, **options)
     if config.json:
         write(to_json(found.to_dict()) + "\n")
     else:

@@ -8,17 +8,19 @@ from jaxnn.cli._output import say, write
 from jaxnn.cli._screen import facts_of, figures_table, print_table, working
 from jaxnn.cli._source import column, table_options
 from jaxnn.data import read
-from jaxnn.data._files.names import column_names
 
 
 def evaluate(config: EvaluateConfig) -> int:
     """Evaluate the model on the file and print the figures beside those of its own test part; return the exit code."""
     run = load_run(config.run)
     with working(f"reading {config.file}"):
-        options = table_options(config)
-        label = column(config.label, column_names(config.file, **options))
-        features = {} if config.features is None else {"features": config.features}
-        ds = read(config.file, like=run.schema, label=label, **features, **options)
+        ds = read(
+            config.file,
+            like=run.schema,
+            label=column(config.label),
+            features=config.features,
+            **table_options(config),
+        )
     with working("evaluating"):
         figures = evaluated(run.objective, run.params, ds).to_dict()
     if config.json:

@@ -1,8 +1,6 @@
 """From what the user typed to data: a name or a file, a column by name or position, options that belong to files."""
 
-import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ from jaxnn import data
 from jaxnn._checks import ConfigError, suggest
 from jaxnn.cli._config import Table, TrainConfig
 from jaxnn.data import Dataset
-from jaxnn.data._files.names import column_names
+from jaxnn.data._files.columns import Typed
 
 FILE_OPTIONS = ("label", "labels", "num_classes", "regression", "features", "hold_out", "test", "header", "delimiter")
 
@@ -29,9 +27,9 @@ def is_name(who: str, text: str) -> bool:
     raise ConfigError(f"{who}: data is a file or one of {', '.join(names)}; got data={text!r}; {hint}")
 
 
-def column(text: str | None, names: Sequence[str]) -> str | int | None:
-    """Return a column as `data.read` takes it: a name of the file is that name, another whole number a position."""
-    return int(text) if text is not None and text not in names and re.fullmatch(r"-?\d+", text) else text
+def column(text: str | None) -> Typed | None:
+    """Return a column as `data.read` takes one that was typed: a name if there is one of that name, else a position."""
+    return None if text is None else Typed(text)
 
 
 def table_options(config: Table) -> dict[str, Any]:
@@ -43,17 +41,15 @@ def table_options(config: Table) -> dict[str, Any]:
 
 def read_file(config: TrainConfig) -> Dataset:
     """Return the data of the file to train on."""
-    options = table_options(config)
-    names = column_names(Path(config.data), **options)
-    features = None if config.features is None else [column(name, names) for name in config.features]
+    features = None if config.features is None else [column(name) for name in config.features]
     return data.read(
         config.data,
-        label=column(config.label, names),
+        label=column(config.label),
         labels=config.labels,
         num_classes=config.num_classes,
         regression=config.regression,
         features=features[0] if features and config.data.endswith(".npz") else features,
-        **options,
+        **table_options(config),
     )
 
 
@@ -75,7 +71,7 @@ def read_other(config: TrainConfig, path: Path, given: Dataset) -> Dataset:
         path,
         like=given,
         label=given.schema.label_name or config.label,
-        **({} if features is None else {"features": features}),
+        features=features,
         **table_options(config),
     )
 
