@@ -29,7 +29,7 @@ def main() -> None:
     plan = jaxnn.MiniBatch(BATCH)
 
     def ascend(data, num_epochs):
-        return jax.block_until_ready(jaxnn.ascend(objective, optax.adam, state, data, plan, num_epochs)[0].params)
+        return jax.block_until_ready(jaxnn.ascend(objective, optax.adam, state, data, plan, num_epochs))
 
     def store(array):
         return jaxnn.data.dataset(array, y, num_classes=CLASSES)
