@@ -25,7 +25,7 @@ def unpacked_size(path: Path) -> int:
             footer = start + _number(content, "<I", start)
             blocks = [*_structs(content, footer, 2, BLOCK), *_structs(content, footer, 3, BLOCK)]
             return sum(_size_of_message(content, at, at + header) for at, header, _ in blocks)
-    except struct.error as error:
+    except (struct.error, IndexError) as error:
         raise ValueError(f"headers that end early: {error}") from error
 
 
@@ -42,6 +42,8 @@ def _size_of_message(content: Any, at: int, body: int) -> int:
     size = 0
     for offset, length in _structs(content, batch, 2, "<qq"):
         unpacked = _number(content, "<q", body + offset) if is_compressed and length else length
+        if length < 0 or unpacked < -1:  # would make room for others in the sum
+            raise ValueError("buffers of negative size")
         size += length - 8 if unpacked == -1 else unpacked  # -1: this buffer would not have become smaller
     return size
 
