@@ -540,6 +540,8 @@ def test_missing_label_file_and_mismatched_counts_of_images(put):
         data.read(images, label="nowhere")
     with pytest.raises(DataFormatError, match=r"as many as images; got 3 for 2, in .*labels at byte 4"):
         data.read(images, label=put("labels", idx(np.zeros(3, np.uint8))))
+    with pytest.raises(DataFormatError, match=r"^data.read: images have pixels; got 0x2, in .*b.idx at byte 8; get"):
+        data.read(put("b.idx", idx(PIXELS[:, :0])), label=put("two", idx(LABELS)))
     with pytest.raises(LabelError, match=r"1 to 2 in 'labels'; for labels 1..2 pass labels='names'"):
         data.read(images, label=put("labels", idx(LABELS + 1)))
 

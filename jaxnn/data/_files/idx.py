@@ -33,6 +33,8 @@ def read_pixels(path: Path, *, max_bytes: int = 2**63, who: str = WHO) -> tuple[
     """Return pixels in [0, 1], one row an image, and (height, width), from an IDX file of bytes."""
     images = read_idx(path, ndim=3, max_bytes=max_bytes, who=who)
     height, width = images.shape[1:]
+    if not height or not width:
+        raise _bad(who, path, 8, f"images have pixels; got {height}x{width}")
     x = empty((len(images), height * width), jnp.result_type(float))
     np.divide(images.reshape(x.shape), 255, out=x, dtype=x.dtype)
     return jax.device_put(x), (height, width)
