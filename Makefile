@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 run: .venv/run  ## train a deep network on the handwritten digits; pictures land in runs/digits
 	$(BIN)/jaxnn train --data digits --run-folder runs/digits --overwrite
 
-test: .venv/test  ## every test, doctests included; the slowest 20 are printed
-	$(BIN)/python -m pytest
+test: .venv/test  ## every test, doctests included, a file at a time on each core; the slowest 20 are printed
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/test  ## ruff and pyright
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python

@@ -49,7 +49,12 @@ class DownloadError(ValueError, OSError):
 
 
 class CheckpointError(ValueError):
-    """A saved file is damaged or belongs to another model."""
+    """A saved file is damaged, belongs to another model, or cannot be written.
+
+    `result` is, where a save of `fit` failed, the `FitResult` that it had reached.
+    """
+
+    result: Any = None
 
 
 def is_traced(*values: Any) -> bool:

@@ -1,9 +1,7 @@
 """The host's driver of `ascend`: the same program in pieces of about half a second, so that people can watch and
-interrupt.
+interrupt, and so that what was reached can be saved.
 """
 
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -15,16 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn._ascent import MOST_EPOCHS, check_opt_state, check_state, checked_run
-from jaxnn._checks import check_integer
+from jaxnn._checks import CheckpointError, check_integer
+from jaxnn._ending import message_of, warn_of_one_class
+from jaxnn._facts import about_run
+from jaxnn._interrupts import Interrupts
 from jaxnn._optimizer import as_optimizer, check_rate
 from jaxnn._plans import MiniBatch
 from jaxnn._program import FOREVER, Run, advance, empty_rows, make_limits, monitored
 from jaxnn._progress import Progress, drawer
+from jaxnn._resume import Keeper, Reached, goes_on
 from jaxnn._state import History, State, Status, begin, checked_start
-from jaxnn._types import Params, Plan, num_examples, one_example, scalar
+from jaxnn._types import Params, Plan, num_examples, scalar
+from jaxnn.checkpoint import Checkpoints
 
 _PIECE_SECONDS = 0.4  # between looks at the keyboard: Ctrl-C is answered within a second
-_LARGE = 1e3  # features of this size want scaling: gradients grow with them, and curvature with their square
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,16 @@ def fit(
     aggregate: str = "mean",
     state: Any = None,
     progress: bool | Callable[[Progress], None] | None = None,
+    checkpoint: Any = None,
 ) -> FitResult:
     """Maximise the objective by gradient ascent, with early stopping, progress and a Ctrl-C that loses nothing.
 
     Runs the program of `ascend` in pieces; histories agree bit for bit. The first Ctrl-C ends the run at the next
     piece, within about a second, with the best parameters so far; a second raises `KeyboardInterrupt`.
+
+    With `checkpoint=folder` a run survives: it is saved every ten seconds and at its end, also on SIGTERM (which is
+    then handed on, so that a program without a handler of its own ends), and the same call goes on where it stopped,
+    mid-epoch, to the bits of a run that was never interrupted. See docs/run_folder.md.
 
     Args:
       objective: `LogLikelihood(model, likelihood)` or `from_function(log_prob)`.
@@ -90,16 +97,22 @@ def fit(
         given more.
       progress: True draws a line on standard error, False is silent, None draws on a terminal only; or a function of
         `Progress`.
+      checkpoint: a folder to save the run in and to go on from, or `checkpoint.Checkpoints(folder, ...)`. A folder
+        that holds another run (model, optimiser, data, seed ...) is refused; `max_epochs`, `patience` and `min_delta`
+        may be others. None: nothing is saved.
 
     Returns:
       A `FitResult`.
 
     Raises:
       ConfigError, ShapeError, DtypeError, LabelError, NonFiniteError: before anything is compiled.
+      CheckpointError: the folder cannot be used, before anything is compiled; or a save failed, and then the error's
+        `result` is the `FitResult` so far (see `Checkpoints`, `on_error`).
 
     Warns:
       RuntimeWarning: the run diverged; the message names the rate to try next.
-      UserWarning: all training examples are of one class.
+      UserWarning: all training examples are of one class; the run goes on with other versions, flags, or on another
+        machine; a damaged checkpoint was skipped.
 
     Example:
       >>> import jaxnn, optax
@@ -111,16 +124,17 @@ def fit(
       ('STOPPED_EARLY', True)
     """
     start = time.perf_counter()
-    check_integer("fit", "max_epochs", max_epochs, at_least=0, at_most=MOST_EPOCHS)
+    max_epochs = check_integer("fit", "max_epochs", max_epochs, at_least=0, at_most=MOST_EPOCHS)
     if patience is not None:
-        check_integer("fit", "patience", patience, at_least=1, at_most=FOREVER)
+        patience = check_integer("fit", "patience", patience, at_least=1, at_most=FOREVER)
     patience = None if hold_out is None else patience
     draw = drawer("fit", progress)
+    checkpoints = checkpoint if isinstance(checkpoint, Checkpoints | None) else Checkpoints(checkpoint)
     run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
+    anew, first = state is None, None
     if state is None:
         first = checked_start("fit", objective, optimizer, params, key, learning_rate)
         run = checked_run("fit", run, first[1], patience, min_delta)
-        state = begin(*first)
     else:
         made = as_optimizer("fit", optimizer)
         check_state("fit", state)
@@ -129,46 +143,95 @@ def fit(
             state = state._replace(learning_rate=scalar(learning_rate, state.learning_rate.dtype))
         check_opt_state("fit", made, state)
         run = checked_run("fit", run, state.params, patience, min_delta)
-    _warn_of_one_class(run, state.params)
+        key = state.key
+    if checkpoints is not None:
+        checkpoints.make_folder("fit")
+    state = begin(*first) if first is not None else state
+    warn_of_one_class(run, state.params)
 
-    first_epoch = int(state.epoch)
+    keeper, before = None, None
+    if checkpoints is not None:
+        asked = {"max_epochs": max_epochs, "patience": patience, "min_delta": float(min_delta)}
+        about = about_run(run, state, train, asked, anew=anew)
+        before = goes_on(checkpoints, about, key, state)
+        keeper = Keeper(checkpoints, about)
+    if before is not None:
+        state = before.state
+        start -= before.seconds[-1]
+
+    first_epoch, first_step = int(state.epoch), int(state.step)
     fresh = int(state.best.epoch) < 0 or int(state.best.monitor) != monitored(monitor, run.hold_out)
     limits = make_limits(state, max_epochs, patience, min_delta)
     num_steps = plan.num_steps(num_examples(run.train))
-    rows, seconds = empty_rows(max_epochs, state), [0.0]
-    pace, steps = _Pace(), 0
-    with _Interrupts() as interrupts:
+    rows, table = empty_rows(max_epochs, state), _Table(before, skip=0 if fresh else 1)
+    pace, steps, failure = _Pace(), 0, None
+    with Interrupts(also_terminate=keeper is not None) as interrupts:
         while True:
             limits = limits._replace(begin=scalar(fresh and steps == 0, bool), steps=scalar(pace.steps, jnp.int32))
             state, rows = advance(run, state, rows, limits)
             epoch, step, status = map(int, jax.device_get((state.epoch, state.step, state.status)))
             now = time.perf_counter() - start
-            taken = (epoch - first_epoch) * num_steps + step - steps
+            taken = (epoch - first_epoch) * num_steps + step - first_step - steps
             steps += taken
             pace.update(taken, now)
-            new = epoch - first_epoch - (len(seconds) - 1)
-            seconds += np.linspace(seconds[-1], now, new + 1)[1:].tolist()
+            table.reach(epoch - first_epoch, now)
             if status == Status.RUNNING and interrupts.requested:
                 status = int(Status.INTERRUPTED)
             if draw is not None:
                 done = epoch + step / num_steps
                 row = dict(zip(History._fields, np.asarray(rows)[epoch - first_epoch].tolist(), strict=False))
                 draw(Progress(done, max_epochs, row, int(state.best.epoch), now, str(Status(status))))
+            try:
+                if keeper is not None and status == Status.RUNNING and keeper.is_due:
+                    keeper.save_soon(table.reached(state, rows, now))
+            except CheckpointError as error:
+                failure, status = error, int(Status.INTERRUPTED)
             if status != Status.RUNNING:
                 break
-    state = state._replace(status=scalar(status, jnp.int32))
-    history = _host_history(np.asarray(rows), seconds, skip=0 if fresh else 1)
+        state = state._replace(status=scalar(status, jnp.int32))
+        end = table.reached(state, rows, now)
+        try:
+            if keeper is not None and failure is None and (steps > 0 or before is None):
+                keeper.finish(end)
+        except CheckpointError as error:
+            failure = error
     result = FitResult(
         params=state.best.params,
         status=Status(status),
         best_epoch=int(state.best.epoch),
-        history=history,
+        history=end.history,
         state=state,
-        message=_message(Status(status), state, patience, run, steps),
+        message=message_of(Status(status), state, patience, run, steps),
     )
+    if failure is not None:
+        failure.result = result
+        raise failure
     if result.status == Status.DIVERGED:
         warnings.warn(result.message, RuntimeWarning, stacklevel=2)
     return result
+
+
+class _Table:
+    """The clock of every row of the history, and the rows of the part of the run that went `before`."""
+
+    def __init__(self, before: Reached | None, skip: int):
+        self.before = before
+        self.skip = skip  # rows at the head of those of the program: the first is not that of a run that goes on
+        self.seconds = [0.0 if before is None else float(before.seconds[-1])]
+
+    def reach(self, row: int, now: float) -> None:
+        """Spread the time since the last row over the rows that were reached since."""
+        new = row - (len(self.seconds) - 1)
+        self.seconds += np.linspace(self.seconds[-1], now, new + 1)[1:].tolist()
+
+    def reached(self, state: State, rows: Any, now: float) -> Reached:
+        """Return how far the run is."""
+        rows = np.asarray(rows)[self.skip : len(self.seconds)]
+        seconds = np.asarray([*self.seconds[self.skip :], now])
+        if self.before is not None:
+            rows = np.concatenate([self.before.rows, rows])
+            seconds = np.concatenate([self.before.seconds[:-1], seconds])
+        return Reached(state, rows, seconds)
 
 
 class _Pace:
@@ -183,81 +246,3 @@ class _Pace:
             per_step = (now - self.last) / taken
             self.steps = int(min(max(1, _PIECE_SECONDS / per_step), 16 * self.steps, FOREVER))
         self.last = now
-
-
-class _Interrupts:
-    """Turns the first Ctrl-C into a request, the second into `KeyboardInterrupt`; puts the old handler back.
-
-    Outside the main thread Python lets nobody handle signals: there it does nothing.
-    """
-
-    def __init__(self):
-        self.requested = False
-
-    def __enter__(self):
-        self.active = threading.current_thread() is threading.main_thread()
-        if self.active:
-            self.old = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *error):
-        if self.active:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if self.old is None else self.old)  # None: set outside Python
-
-    def _handle(self, number, frame):
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-
-
-def _warn_of_one_class(run: Run, params: Params) -> None:
-    """Warn where all training examples are of one class: nothing tells it from the others, so no optimum exists."""
-    if run.objective.classes(params, one_example(run.train.x)) is None:
-        return
-    y = np.asarray(run.train.y)
-    if y.min() == y.max():
-        warnings.warn(
-            f"fit: training data show two classes or more; got only class {y[0]} in {len(y)} examples; the log "
-            "likelihood climbs to 0 and kernels grow without end: add examples of another class, or an l2",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def _host_history(rows: np.ndarray, seconds: list[float], skip: int) -> History:
-    rows = rows[skip : len(seconds)]
-    epoch, *columns = rows.T
-    host: Any = np.asarray(seconds[skip:])
-    return History(epoch.astype(np.int32), *columns, seconds=host)
-
-
-def _message(status: Status, state: State, patience: int | None, run: Run, steps: int) -> str:
-    epoch, best = int(state.epoch), int(state.best.epoch)
-    if steps == 0 < epoch and status in (Status.STOPPED_EARLY, Status.MAX_EPOCHS):
-        had, more = ("stopped early", "patience") if status == Status.STOPPED_EARLY else ("run all", "max_epochs")
-        return f"took no step: the state had {had} after epoch {epoch}; returned epoch {best}; raise {more} to go on"
-    rate = float(state.learning_rate)
-    hint = f"learning_rate={rate / 10:.3g}" if run.optimizer.is_factory else "a tenth of the learning rate"
-    nothing = f"; nothing beat the initial parameters: try {hint}" if best == 0 < epoch and rate != 0 else ""
-    if status == Status.STOPPED_EARLY:
-        why = f"no gain on the hold-out in {patience} epochs"
-        return f"stopped early after epoch {epoch}: {why}; returned epoch {best}{nothing}"
-    if status == Status.INTERRUPTED:
-        return f"interrupted in epoch {epoch + 1}; returned epoch {best}; go on with fit(..., state=result.state)"
-    if status == Status.DIVERGED and epoch == 0:
-        return (
-            "diverged before the first step: the log likelihood of the initial parameters is not finite; look at them"
-        )
-    if status == Status.DIVERGED:
-        return (
-            f"diverged in epoch {epoch}: the log likelihood or a parameter is not finite; "
-            f"returned epoch {best}; try {hint}{_scaling_hint(run.train.x)}"
-        )
-    return f"ran all {epoch} epochs; returned epoch {best}{nothing}"
-
-
-def _scaling_hint(x: Any) -> str:
-    """Return the advice to scale features far from size 1, which no rate makes up for; integers may be tokens."""
-    numbers = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    largest = max((float(np.abs(np.asarray(leaf)).max(initial=0)) for leaf in numbers), default=0)
-    return f", or scale x, which reaches {largest:.0e}, with jaxnn.data.standardise" if largest > _LARGE else ""

@@ -1,32 +1,29 @@
-"""A run folder read back: the model with its parameters, what it knows about its data, and how the run went."""
+"""A run folder read back: the model with its parameters, what it knows about its data, and how the run went.
 
-import csv
-import hashlib
-import json
+metrics.json is written last: where it is there, the files beside it belong to it. Where it is missing, the run has not
+ended, or was killed, and all that counts is in its newest checkpoint, one file.
+"""
+
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxnn import checkpoint
-from jaxnn._activations import ACTIVATIONS
 from jaxnn._checks import CheckpointError, brief, suggest
-from jaxnn._likelihoods import bernoulli, categorical, gaussian
-from jaxnn._models import Mlp
 from jaxnn._objectives import LogLikelihood
+from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, WHO, history_in, json_in, params_in
+from jaxnn._spec import objective_of
 from jaxnn._state import History
 from jaxnn._types import Params
+from jaxnn.checkpoint import Checkpoints, Content
+from jaxnn.checkpoint._file import fitted
 from jaxnn.data import Schema
 
-WHO = "load_run"
-FORMAT = 1  # of config.json; raised when an older jaxnn could no longer read it
-CONFIG, PARAMS, HISTORY, METRICS = "config.json", "params.safetensors", "history.csv", "metrics.json"
-LIKELIHOODS = {"bernoulli": bernoulli, "categorical": categorical, "gaussian": gaussian}
 PARTS = ("train", "hold_out", "test")
+_BEST = "state.best.params."  # what their names begin with in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,8 @@ class SavedRun:
       schema: of the training data: names, classes and scale, so that `data.read_inputs(file, like=run.schema)` gives
         new data as the model wants them.
       history: a row an epoch.
-      status, message: how it ended and why, in words; both empty for a run that was ended before it wrote them.
+      status, message: how it ended and why, in words. Of a run that was killed, and of one that still goes on: how far
+        its newest checkpoint is. Both empty where neither was written.
       best_epoch: the epoch of the parameters; None where that was not written.
       figures: of each part ("train", "hold_out", "test"), as `Evaluation.to_dict` gives them.
       config: all of config.json: options, seeds, versions, device.
@@ -59,10 +57,13 @@ class SavedRun:
 
 
 def load_run(folder: str | PathLike[str]) -> SavedRun:
-    """Return the run that `jaxnn train` wrote to a folder.
+    """Return the run that `jaxnn train`, or `fit(..., checkpoint=folder)`, wrote to a folder.
+
+    A run that was killed, or still goes on, has the best parameters of its newest checkpoint.
 
     Args:
-      folder: the run folder, or the config.json in it.
+      folder: the run folder, or the config.json in it; or the folder of checkpoints of `fit`, where the objective is
+        an `Mlp` with one of jaxnn's likelihoods.
 
     Raises:
       CheckpointError: no such folder, a file missing or damaged, parameters of another model or in a precision that is
@@ -80,39 +81,30 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
         raise CheckpointError(f"{WHO}: folder is a path; got folder={brief(folder)}; pass text or a Path")
     folder = Path(folder)
     folder = folder.parent if folder.name == CONFIG else folder
-    if not (folder / CONFIG).is_file():
+    if (folder / CONFIG).is_file():
+        config = json_in(folder / CONFIG)
+        unfinished = Checkpoints(folder / CHECKPOINTS) if not (folder / METRICS).exists() else None
+    elif Checkpoints(folder).paths():
+        unfinished = Checkpoints(folder)
+        config = _config_of(folder, unfinished.newest_content(WHO)[1])
+    else:
         raise CheckpointError(f"{WHO}: a run folder holds {CONFIG}; got folder={str(folder)!r}; {_near(folder)}")
-    config = _json(folder / CONFIG)
-    try:
-        if config["format"] > FORMAT:
-            raise CheckpointError(
-                f"{WHO}: this jaxnn reads run folders up to format {FORMAT}; got {config['format']} in "
-                f"{folder / CONFIG}; install jaxnn {config['versions']['jaxnn']}, which wrote it, or a newer one"
-            )
-        objective = _objective(config)
-        schema = Schema.from_dict(config["schema"])
-        dtype = jnp.dtype(config["model"]["dtype"])
-        _check_fit(objective, schema)
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise CheckpointError(
-            f"{WHO}: {CONFIG} is as jaxnn wrote it; got {type(error).__name__}: {error}, in {folder / CONFIG}; restore "
-            "the file or train again"
-        ) from error
+    objective, schema, dtype = _described(folder, config)
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise CheckpointError(
             f"{WHO}: parameters in double precision need jax_enable_x64; got {dtype.name} in {str(folder)!r}; set the "
             "environment variable JAX_ENABLE_X64=1"
         )
-    metrics = _json(folder / METRICS) if (folder / METRICS).exists() else {}
-    params = _params(folder / PARAMS, objective.model, dtype, metrics.get("params_sha256"))
+    if unfinished is not None and unfinished.paths():
+        return _unfinished(folder, config, objective, schema, dtype, unfinished)
+    metrics = json_in(folder / METRICS) if (folder / METRICS).exists() else {}
+    params = params_in(folder / PARAMS, objective.model, dtype, metrics.get("params_sha256"))
     return SavedRun(
         folder=folder,
         objective=objective,
         params=params,
         schema=schema,
-        history=_history(folder / HISTORY),
+        history=history_in(folder / HISTORY),
         status=str(metrics.get("status", "")),
         message=str(metrics.get("message", "")),
         best_epoch=best if isinstance(best := metrics.get("best_epoch"), int) else None,
@@ -121,13 +113,75 @@ def load_run(folder: str | PathLike[str]) -> SavedRun:
     )
 
 
-def _objective(config: dict[str, Any]) -> LogLikelihood:
-    """Return the objective that config.json describes."""
-    spec = config["model"]
-    if spec["kind"] != "Mlp":
-        raise ValueError(f"a model of kind {spec['kind']!r}")
-    model = Mlp(tuple(spec["sizes"]), ACTIVATIONS[spec["activation"]])
-    return LogLikelihood(model, LIKELIHOODS[config["likelihood"]], l2=config["l2"])
+def _described(folder: Path, config: dict[str, Any]) -> tuple[LogLikelihood, Schema, Any]:
+    """Return objective, schema and dtype of the parameters from the object in config.json."""
+    try:
+        if config["format"] > FORMAT:
+            raise CheckpointError(
+                f"{WHO}: this jaxnn reads run folders up to format {FORMAT}; got {config['format']} in "
+                f"{folder / CONFIG}; install jaxnn {config['versions']['jaxnn']}, which wrote it, or a newer one"
+            )
+        objective, dtype = objective_of(config)
+        schema = Schema.from_dict(config["schema"])
+        _check_fit(objective, schema)
+        return objective, schema, dtype
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{WHO}: {CONFIG} is as jaxnn wrote it; got {type(error).__name__}: {error}, in {folder / CONFIG}; restore "
+            "the file or train again"
+        ) from error
+
+
+def _config_of(folder: Path, content: Content) -> dict[str, Any]:
+    """Return what a config.json would hold, from a checkpoint of `fit`."""
+    spec, schema = content.info.get("spec"), content.info.get("schema")
+    if not isinstance(spec, dict):
+        raise CheckpointError(
+            f"{WHO}: a run is of an Mlp with one of jaxnn's likelihoods; got another in folder={str(folder)!r}; read "
+            "its arrays with checkpoint.read, or go on with fit(..., checkpoint=folder)"
+        )
+    objective, _ = objective_of(spec)
+    sizes = objective.model.sizes
+    plain = Schema(num_features=sizes[0], num_classes=objective.likelihood.classes(sizes[-1]))
+    return {
+        "format": FORMAT,
+        **spec,
+        "schema": plain.to_dict() if schema is None else schema,
+        "versions": (content.info.get("environments") or [None])[-1],
+    }
+
+
+def _unfinished(
+    folder: Path, config: dict[str, Any], objective: LogLikelihood, schema: Schema, dtype: Any, found: Checkpoints
+) -> SavedRun:
+    """Return a run as it stands in its newest checkpoint."""
+    path, content = found.newest_content(WHO)
+    best = Content(
+        {name.removeprefix(_BEST): a for name, a in content.arrays.items() if name.startswith(_BEST)}, {}, {}
+    )
+    like = jax.eval_shape(lambda: objective.model.init(0, dtype))
+    progress, rows, seconds = (content.info.get("progress"), content.arrays.get("rows"), content.arrays.get("seconds"))
+    if not isinstance(progress, dict) or rows is None or seconds is None:
+        raise CheckpointError(f"{WHO}: the folder holds checkpoints of a run; got {path}, saved by other means")
+    epoch, *columns = [*rows.T, seconds[:-1]]
+    history: Any = History(epoch.astype(np.int32), *columns)
+    status = str(progress.get("status"))
+    best_epoch = progress.get("best_epoch")
+    where = f"epoch {progress.get('epoch')}, step {progress.get('step')}"
+    return SavedRun(
+        folder=folder,
+        objective=objective,
+        params=fitted(WHO, path, best, like),
+        schema=schema,
+        history=history,
+        status=status,
+        message=f"{status} at {where} when it was last saved, in {path.name}; returned epoch {best_epoch}",
+        best_epoch=best_epoch,
+        figures={},
+        config=config,
+    )
 
 
 def _check_fit(objective: LogLikelihood, schema: Schema) -> None:
@@ -142,71 +196,6 @@ def _check_fit(objective: LogLikelihood, schema: Schema) -> None:
 def _are_figures(value: Any) -> bool:
     """Return whether this is what `Evaluation.to_dict` gives."""
     return isinstance(value, dict) and isinstance(value.get("num_examples"), int) and "log_likelihood" in value
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether the config.json of a folder was written by jaxnn."""
-    try:
-        return "format" in _json(folder / CONFIG)
-    except CheckpointError:
-        return False
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _params(path: Path, model: Mlp, dtype: Any, digest: Any) -> Params:
-    """Return the parameters in a file, once it has the size of the model's and the bytes that were written."""
-    shapes = jax.eval_shape(lambda: model.init(0, dtype))
-    want = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    if not path.is_file():
-        raise CheckpointError(
-            f"{WHO}: a finished run has {PARAMS}; got none in {str(path.parent)!r}; it was ended before its parameters "
-            "were written: train again"
-        )
-    if path.stat().st_size < want:  # before the zeros that `load` compares with are made
-        raise CheckpointError(
-            f"{WHO}: {PARAMS} holds the parameters of {model!r}, {want:,} bytes; got {path.stat().st_size:,}, in "
-            f"{path}; restore the file or train again"
-        )
-    if digest is not None and sha256(path) != digest:
-        raise CheckpointError(
-            f"{WHO}: {PARAMS} is as it was written, with the SHA-256 in {METRICS}; got other bytes, in {path}; restore "
-            "the file or train again"
-        )
-    return checkpoint.load(path, like=jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-
-
-def _history(path: Path) -> History:
-    """Return the history in a CSV file."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        columns: dict[str, Any] = {name: np.array([float(row[name]) for row in rows]) for name in History._fields}
-        epoch = columns.pop("epoch")
-        if not len(rows) or not np.array_equal(epoch, np.arange(len(rows))):
-            raise ValueError(f"epochs {epoch[:5].tolist()}")
-        return History(epoch=epoch.astype(np.int32), **columns)
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{WHO}: {HISTORY} has a row an epoch, from 0; got {type(error).__name__}: {error}, in {path}; restore the "
-            "file or train again"
-        ) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file."""
-    try:
-        value = json.loads(path.read_bytes())
-        if not isinstance(value, dict):
-            raise ValueError(f"a {type(value).__name__}")
-        return value
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{WHO}: {path.name} is a JSON object; got {error}, in {path}; restore the file or train again"
-        ) from error
 
 
 def _near(folder: Path) -> str:

@@ -27,7 +27,7 @@ from jaxnn.cli import _build, _help, _run_folder, _screen
 from jaxnn.cli._config import TrainConfig
 
 XOR = ["train", "--data", "xor", "--hidden", "8", "--learning-rate", "0.01"]  # one program serves every run on these
-ALL_FILES = {"config.json", "params.safetensors", "history.csv", "metrics.json"}
+ALL_FILES = {"config.json", "params.safetensors", "history.csv", "metrics.json", "checkpoints"}
 PICTURES = {"learning_curves.png", "confusion.png", "reliability.png"}
 
 

@@ -97,7 +97,9 @@ def test_a_value_that_lacks_one_method_does_not_keep_it(protocol):
 
 
 @pytest.mark.parametrize(
-    "spec", [v for vs in KEEPERS.values() for v in vs if not type(v).__name__.startswith("Own")], ids=repr
+    "spec",
+    [v for vs in KEEPERS.values() for v in vs if not type(v).__name__.startswith("Own")],
+    ids=lambda v: type(v).__name__,
 )
 def test_a_spec_is_a_value_that_prints_and_a_pytree(spec):
     assert type(spec).__name__.replace("Function", "") in repr(spec) or "Mlp" in repr(spec)

@@ -1,4 +1,5 @@
-"""Every fault a user can cause, by its name in the project's list of faults, A1 to G7, through public verbs.
+"""Every fault a user can cause, by its name in the project's list of faults, A1 to G7, through public verbs; of F, where its
+tests are.
 
 First what is refused: one table of input, error and message, with the bug each row would catch. No row compiles
 anything, draws from a key, writes a file or changes an argument or a global setting (side_effects.py). Then what is no
@@ -46,7 +47,7 @@ from jaxnn import (
     data,
 )
 
-FAULTS = {letter + str(i + 1) for letter, n in zip("ABCDEG", (12, 7, 8, 8, 10, 7), strict=True) for i in range(n)}
+FAULTS = {letter + str(i + 1) for letter, n in zip("ABCDEFG", (12, 7, 8, 8, 10, 14, 7), strict=True) for i in range(n)}
 ABSENT = {
     "E5": "a diverging lane of a sweep: `sweep` is still to come (lanes of vmap(ascend): test_ascent.py)",
     "E6": "per-example gradients beyond memory: `per_example` is still to come",
@@ -55,6 +56,80 @@ ABSENT = {
     "G6": "no archive is unpacked: an .npz is read member by member, by name (tests/test_read.py)",
     "G7": "tests/test_download.py",
 }
+# Interrupts, the disk, checkpoints: fault -> the bug it would catch, and the tests of its behaviour.
+SURVIVAL = {
+    "F1": ("Ctrl-C loses the run, or is lost itself", (
+        "test_interrupts.py::test_ctrl_c_while_it_compiles_ends_with_the_first_parameters_and_a_checkpoint",
+        "test_interrupts.py::test_ctrl_c_is_saved_and_goes_on",
+        "test_interrupts.py::test_ctrl_c_during_the_last_save_waits_for_it",
+        "test_interrupts.py::test_a_second_ctrl_c_during_the_last_save_raises_at_once_and_leaves_nothing_half_done",
+        "test_interrupts.py::test_the_handlers_are_what_they_were_after_every_ending",
+        "test_command.py::test_ctrl_c_while_evaluating_ends_at_once_with_130",
+        "test_going_on.py::test_a_signal_that_python_could_not_raise_still_counts",
+    )),
+    "F2": ("SIGTERM kills the run unsaved, or never reaches the user's handler", (
+        "test_interrupts.py::test_sigterm_is_handed_to_the_users_handler_once_after_the_checkpoint_is_written",
+        "test_interrupts.py::test_a_program_without_a_handler_dies_of_sigterm_and_its_run_goes_on_to_the_same_bits",
+        "test_going_on.py::test_a_terminated_command_of_its_own_process_exits_143_with_a_run_to_go_on_with",
+    )),
+    "F3": ("a kill or a power cut leaves half a file, or none", (
+        "test_kills.py::test_a_run_killed_ten_times_ends_at_the_bits_of_one_that_never_was",
+        "test_kills.py::test_a_run_killed_a_hundred_times_ends_at_the_bits_of_one_that_never_was",
+        "test_whole.py::test_a_fault_at_any_call_leaves_every_generation_that_is_to_be_kept",
+        "test_whole.py::test_after_a_power_cut_at_any_instant_the_newest_and_the_best_generation_are_whole",
+    )),
+    "F4": ("a full disk takes the old file, or the state of the run, with it", (
+        "test_whole.py::test_a_file_larger_than_allowed_is_an_error_and_the_old_ones_stay",
+        "test_whole.py::test_no_handle_left_is_an_error_and_the_old_ones_stay",
+        "test_whole.py::test_a_folder_that_may_not_be_written_is_an_error",
+        "test_resume.py::test_a_save_that_fails_in_the_middle_ends_the_run_with_its_result_and_the_older_checkpoint",
+        "test_resume.py::test_a_run_that_only_warns_of_failed_saves_ends_as_usual_and_saves_again_when_it_can",
+    )),
+    "F5": ("a damaged file is loaded, or one damaged file ends everything", (
+        "test_checkpoint.py::test_a_changed_bit_anywhere_in_a_file_is_refused",
+        "test_checkpoint.py::test_every_prefix_of_a_file_and_every_longer_file_is_refused",
+        "test_generations.py::test_a_damaged_generation_is_skipped_with_a_warning_that_names_it_and_the_reason",
+        "test_resume.py::test_a_damaged_checkpoint_is_skipped_with_a_warning_and_the_one_before_gives_the_same_bits",
+        "test_resume.py::test_a_folder_in_which_all_is_damaged_is_no_fresh_start",
+    )),
+    "F6": ("another model is loaded half-way without a word", (
+        "test_checkpoint.py::test_every_difference_from_the_model_is_named",
+        "test_resume.py::test_every_difference_is_named_at_once",
+        "test_resume.py::test_another_run_is_refused_and_the_difference_is_named",
+    )),
+    "F7": ("a newer format, a name that is a path, or NaN in JSON gets through", (
+        "test_checkpoint.py::test_a_newer_format_is_named_and_its_file_is_not_taken_for_a_damaged_one",
+        "test_checkpoint.py::test_a_header_that_lies_is_refused_by_name",
+        "test_checkpoint.py::test_what_the_package_safetensors_refuses_is_refused_here",
+    )),
+    "F8": ("a stranger's file runs a program", (
+        "test_checkpoint.py::test_a_file_that_would_run_a_program_is_refused_and_nothing_runs",
+        "test_layers.py::test_a_room_imports_only_rooms_above_it",
+    )),
+    "F9": ("10 kB that claim 40 GB take the memory", (
+        "test_checkpoint.py::test_a_small_file_that_claims_to_be_huge_is_refused_at_once_and_in_little_memory",
+    )),
+    "F10": ("two writers mix their files, or a reader meets half of one", (
+        "test_generations.py::test_eight_processes_that_save_into_one_folder_and_read_it_see_whole_generations_only",
+        "test_generations.py::test_generations_pruned_between_the_look_at_the_folder_and_the_reading_are_no_error",
+        "test_going_on.py::test_while_it_runs_a_run_can_be_shown_and_used_and_nobody_else_trains_in_it",
+    )),
+    "F11": ("saving over the file that was read changes what is in memory", (
+        "test_checkpoint.py::test_saving_onto_the_file_that_was_read_changes_nothing_in_memory",
+        "test_checkpoint.py::test_a_link_to_a_file_is_read_and_replaced_by_a_file_when_it_is_saved_to",
+    )),
+    "F12": ("what was saved on four devices loads on four only", (
+        "test_checkpoint.py::test_what_was_saved_on_four_devices_is_loaded_on_any_number_of_them",
+    )),
+    "F13": ("other versions or flags go on as if the bits were the same", (
+        "test_resume.py::test_another_environment_warns_of_every_difference_and_goes_on",
+        "test_resume.py::test_a_seed_means_the_saved_stream_where_another_kind_of_key_has_become_the_default",
+    )),
+    "F14": ("a save in the background sees what happens to the arrays later", (
+        "test_generations.py::test_what_happens_to_a_tree_after_start_changes_nothing_in_the_file",
+        "test_resume.py::test_a_save_under_way_does_not_see_the_steps_taken_meanwhile",
+    )),
+}  # fmt: skip
 COVERED = set()  # filled by `behaves`
 
 
@@ -619,8 +694,15 @@ def test_every_kind_of_number_that_is_none_has_its_rows():
 
 
 def test_every_fault_is_here_or_says_where_it_is():
-    here = {row.fault for row in TABLE} | COVERED
+    here = {row.fault for row in TABLE} | COVERED | set(SURVIVAL)
     assert here | set(ABSENT) == FAULTS and not here & set(ABSENT)
+
+
+@pytest.mark.parametrize("fault", SURVIVAL)
+def test_the_tests_of_survival_are_there(fault):
+    for place in SURVIVAL[fault][1]:
+        file, _, name = place.partition("::")
+        assert f"\ndef {name}(" in (pathlib.Path(__file__).parent / file).read_text(), place
 
 
 # -------------------------------------------------------------------------------- what is no error, and what it then is

@@ -20,7 +20,7 @@ import jaxnn
 def elsewhere(tmp_path, monkeypatch, home):
     """Work in an empty folder, and draw nothing: test_cli.py looks at the pictures."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jaxnn.cli._run_folder.draw", lambda *_: None)
+    monkeypatch.setattr("jaxnn.cli._train.draw", lambda *_: None)
 
 
 # --- train ------------------------------------------------------------------------------------------------

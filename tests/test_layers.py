@@ -14,8 +14,9 @@ import jaxnn
 
 ROOT = pathlib.Path(jaxnn.__file__).parents[1]
 ROOMS = (
-    "_version _types _checks _activations _models _likelihoods _objectives _plans data _door _scores _evaluate "
-    "checkpoint _optimizer _layout _state _saved _step _program _ascent _progress _fit plotting cli __init__ __main__"
+    "_version _types _checks _whole _activations _models _likelihoods _objectives _plans data _door _scores _evaluate "
+    "checkpoint _spec _optimizer _layout _state _run_files _saved _step _program _ascent _progress _interrupts _ending "
+    "_facts _resume _fit plotting cli __init__ __main__"
 ).split()
 # Which rooms may import a package, and whether at the top of the file or only where it is used.
 GUESTS = {
@@ -28,6 +29,7 @@ GUESTS = {
     "tyro": {"cli"},
     "rich": {"cli"},
     "pickle": set(),
+    "safetensors": set(),
     "torch": set(),
 }
 HEAVY = {
@@ -195,7 +197,8 @@ EXEMPT = {
     *(name for name in vars(jaxnn) if name.endswith("Error")),  # raised, not called
     *("Batch", "State", "History", "Status", "FitResult", "SavedRun", "Evaluation"),  # records that other examples show
     *("Stochastic", "Linear", "kernel_mask", "predict"),  # one line on top of MiniBatch, Mlp, an option, predict_proba
-    *("checkpoint.load", "data.Dataset", "data.Inputs"),  # in the examples of save, dataset and read_inputs
+    *("checkpoint.load", "checkpoint.read", "checkpoint.Content", "checkpoint.Generation"),  # in the examples of save
+    *("data.Dataset", "data.Inputs"),  # in the examples of dataset and read_inputs
     *("plotting.confusion", "plotting.reliability", "plotting.decision_boundary"),  # called as learning_curves is
 }
 

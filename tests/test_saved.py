@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import small
 from command import read_json, run
 from flowers import ORDER, oracle
 
@@ -17,7 +18,7 @@ import jaxnn
 def elsewhere(tmp_path, monkeypatch, home):
     """Work in an empty folder, and draw nothing: test_cli.py looks at the pictures."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jaxnn.cli._run_folder.draw", lambda *_: None)
+    monkeypatch.setattr("jaxnn.cli._train.draw", lambda *_: None)
 
 
 # --- show -------------------------------------------------------------------------------------------------
@@ -80,13 +81,54 @@ def test_a_run_comes_back_when_double_precision_is_on(home, x64):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(saved.params)} == {"float32"}
 
 
-def test_a_run_that_was_ended_before_its_metrics_can_be_used(home, tmp_path):
+def test_a_run_that_was_killed_before_its_metrics_is_what_its_newest_checkpoint_says(home, tmp_path):
+    whole = jaxnn.load_run(home.run)
     shutil.copytree(home.run, tmp_path / "cut")
+    for name in ("metrics.json", "params.safetensors", "history.csv"):
+        (tmp_path / "cut" / name).unlink()
+        saved = jaxnn.load_run(tmp_path / "cut")
+        assert (saved.status, saved.best_epoch, saved.figures) == ("max_epochs", whole.best_epoch, {})
+        assert small.bits(saved.params) == small.bits(whole.params)
+        np.testing.assert_allclose(saved.history.log_likelihood, whole.history.log_likelihood, rtol=1e-6)
+    assert saved.message.startswith("max_epochs at epoch 40, step 0 when it was last saved, in 0000000")
+    done = run("show", "cut")
+    assert done.code == 0 and "max_epochs at epoch 40, step 0 when it was last saved" in done.out
+    assert run("predict", "cut", home.folder / "new.csv").code == 0
+
+
+def test_a_run_without_metrics_and_checkpoints_is_what_its_files_say(home, tmp_path):
+    shutil.copytree(home.run, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoints")
     (tmp_path / "cut" / "metrics.json").unlink()
     saved = jaxnn.load_run(tmp_path / "cut")
     assert (saved.status, saved.best_epoch, saved.figures) == ("", None, {})
     done = run("show", "cut")
     assert done.code == 0 and "no metrics.json: the run was ended before" in done.out
+    done = run("train", "--resume", "cut")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "jaxnn: train: a run goes on from a checkpoint; got cut, in which checkpoints holds none; train a new run\n"
+    )
+
+
+def test_the_folder_of_a_fit_is_a_run_too(tmp_path):
+    for train in (small.TRAIN, jaxnn.data.dataset(small.X[:20], small.Y[:20], num_classes=3, class_names=list("abc"))):
+        folder = tmp_path / type(train).__name__
+        result = small.fit(3, train=train, checkpoint=folder)
+        saved = jaxnn.load_run(folder)
+        assert saved.objective.model == small.MODEL and saved.objective.likelihood == jaxnn.categorical
+        assert small.bits(saved.params) == small.bits(result.params)
+        assert small.bits(small.rows_of(saved.history)) == small.bits(small.rows_of(result.history))
+        assert (saved.schema.num_classes, saved.schema.num_features) == (3, 3)
+        done = run("show", folder)
+        assert done.code == 0 and "max_epochs at epoch 3" in done.out
+    assert saved.schema == train.schema
+
+
+def test_the_folder_of_a_fit_of_ones_own_function_is_refused_with_what_to_do(tmp_path):
+    jaxnn.checkpoint.Checkpoints(tmp_path / "tree").save(small.PARAMS)
+    with pytest.raises(jaxnn.CheckpointError, match=r"^load_run: a run is of an Mlp .*; got another .*checkpoint.read"):
+        jaxnn.load_run(tmp_path / "tree")
 
 
 def edited(**changes):
@@ -203,14 +245,18 @@ def test_overwrite_touches_no_config_of_another_program_and_no_run_before_the_ne
     assert done.code == 2 and "--overwrite replaces the files of an earlier run" in done.err
     assert (tmp_path / "mine" / "config.json").read_text() == '{"mine": 1}'
     shutil.copytree(home.run, tmp_path / "run")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    def files():
+        return {path.name: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+    before = files()
 
     def broken(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("jaxnn.cli._build.Problem.learn", broken)
     assert run("train", "--data", "xor", "--run-folder", "run", "--overwrite").code == 130
-    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert files() == before
     assert run("train", "--data", "xor", "--run-folder", "new").code == 130 and not (tmp_path / "new").exists()
 
 

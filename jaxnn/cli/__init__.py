@@ -14,8 +14,9 @@ from jaxnn import _checks
 from jaxnn._version import __version__
 from jaxnn.cli import _help
 from jaxnn.cli._output import complain, discard_output, say
+from jaxnn.cli._signals import SIGNALS
 
-OK, DIVERGED, WRONG_INPUT, NO_DOWNLOAD, OWN_FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, DIVERGED, WRONG_INPUT, NO_DOWNLOAD, OWN_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 
 ERRORS = (
     _checks.ShapeError,
@@ -44,7 +45,8 @@ def command() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name the terminal has no letters for is no fault
     code = main()
-    if code == INTERRUPTED:  # XLA may still be at work in another thread, and a tidy end would pull its memory away
+    if code in (INTERRUPTED, TERMINATED):
+        # XLA may still be at work in another thread, and a tidy end would pull its memory away.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -54,7 +56,7 @@ def command() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 diverged, 2 wrong input, 3 a download failed, 4 a fault of
-    jaxnn's own, 130 interrupted.
+    jaxnn's own, 130 interrupted, 143 terminated.
     """
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if argv == ["--version"]:
@@ -94,13 +96,14 @@ def _run(command: str, config: Any) -> int:
     room, _, function = COMMANDS[command][1].partition(".")
     debug = getattr(config, "action", config).debug
     try:
-        with warnings.catch_warnings():
+        with SIGNALS, warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = lambda message, *_, **__: complain(f"note: {_help.as_options(str(message))}")
-            return getattr(importlib.import_module(f"jaxnn.cli.{room}"), function)(config)
+            code = getattr(importlib.import_module(f"jaxnn.cli.{room}"), function)(config)
+        return SIGNALS.exit_code if code == OK and SIGNALS.received else code
     except KeyboardInterrupt:
-        complain("interrupted")
-        return INTERRUPTED
+        complain("terminated" if SIGNALS.terminated else "interrupted")
+        return SIGNALS.exit_code
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -23,6 +23,7 @@ from jaxnn.cli._source import check_no_file_options, is_name, read_file, read_ot
 from jaxnn.data import Dataset
 
 WHO = "train"
+EPOCHS, PATIENCE, SAVE_EVERY = 200, 20, 10.0
 FRACTIONS = (0.7, 0.15, 0.15)
 FAR = 10.0  # times the unit that targets are expected on
 MANY_CLASSES = 20  # from here on it is asked whether each has some examples
@@ -57,6 +58,11 @@ class Problem:
         return {"train": self.train, "hold_out": self.hold_out, "test": self.test}
 
     @property
+    def max_epochs(self) -> int:
+        """The most epochs of the run."""
+        return EPOCHS if self.config.epochs is None else self.config.epochs
+
+    @property
     def likelihood(self) -> str:
         """The name of the likelihood."""
         return type(self.objective.likelihood).__name__.lower()
@@ -65,7 +71,9 @@ class Problem:
         """Return the parameters the run starts from."""
         return self.objective.model.init(self.seeds.init)
 
-    def learn(self, params: Params, progress: Callable[[Progress], None] | bool = False) -> FitResult:
+    def learn(
+        self, params: Params, progress: Callable[[Progress], None] | bool = False, checkpoint: Any = None
+    ) -> FitResult:
         """Return the result of `fit` from these parameters with the options of the run."""
         config = self.config
         parts = [self.train, self.hold_out]
@@ -77,12 +85,13 @@ class Problem:
             params,
             *parts,
             plan=make_plan(config),
-            max_epochs=config.epochs,
+            max_epochs=self.max_epochs,
             patience=config.patience,
             monitor=config.monitor,
             key=self.seeds.order,
             learning_rate=config.learning_rate,
             progress=progress,
+            checkpoint=checkpoint,
         )
 
 
@@ -92,8 +101,12 @@ def build(config: TrainConfig) -> Problem:
         check_no_file_options(WHO, config)
     check_choice(WHO, "activation", config.activation, ACTIVATIONS)
     check_choice(WHO, "optimizer", config.optimizer, OPTIMIZERS)
+    config = replace(config, epochs=EPOCHS if config.epochs is None else config.epochs)
+    config = replace(config, patience=PATIENCE if config.patience is None else config.patience)
     check_integer(WHO, "epochs", config.epochs, at_least=0)
     check_integer(WHO, "patience", config.patience, at_least=1)
+    config = replace(config, save_every=SAVE_EVERY if config.save_every is None else config.save_every)
+    check_number(WHO, "save_every", config.save_every)
     check_integer(WHO, "seed", config.seed, at_least=0)
     if config.learning_rate is None:
         config = replace(config, learning_rate=OPTIMIZERS[config.optimizer][1])

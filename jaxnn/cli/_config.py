@@ -122,12 +122,14 @@ class TrainConfig(Table, Common):
     l2: float = 1e-4
     """Penalty 1/2 l2 |kernels|^2, in nats; biases are free."""
 
-    epochs: int = 200
-    """The most passes over the training data."""
+    epochs: int | None = None
+    """The most passes over the training data. None: 200, or
+    what the run to --resume had."""
 
-    patience: int = 20
+    patience: int | None = None
     """Stop after so many epochs without a gain on the
-    hold-out. The parameters of its best epoch are kept."""
+    hold-out; the parameters of its best epoch are kept.
+    None: 20, or what the run to --resume had."""
 
     monitor: Literal["log_likelihood", "accuracy"] = "log_likelihood"
     """What counts as a gain on the hold-out."""
@@ -142,6 +144,15 @@ class TrainConfig(Table, Common):
 
     overwrite: bool = False
     """Replace the files of an earlier run in that folder."""
+
+    save_every: float | None = None
+    """Seconds between two saves of the whole run, for
+    --resume. None: 10."""
+
+    resume: Path | None = None
+    """Go on with the run in this folder where it stopped, to
+    the same numbers. Its options are used again; a larger
+    --epochs or --patience lets an ended run go on."""
 
     quiet: bool = False
     """Print the run folder and nothing else."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from jaxnn import data
 from jaxnn.cli._config import DataConfig, DescribeConfig, FetchConfig, ListConfig
-from jaxnn.cli._files import to_json
 from jaxnn.cli._help import as_options
+from jaxnn.cli._json import to_json
 from jaxnn.cli._output import say, write
 from jaxnn.cli._screen import facts_of, working
 from jaxnn.cli._source import column, is_name, table_options

@@ -3,7 +3,7 @@
 from jaxnn._evaluate import evaluate as evaluated
 from jaxnn._saved import load_run
 from jaxnn.cli._config import EvaluateConfig
-from jaxnn.cli._files import to_json
+from jaxnn.cli._json import to_json
 from jaxnn.cli._output import say, write
 from jaxnn.cli._screen import facts_of, figures_table, print_table, working
 from jaxnn.cli._source import column, table_options

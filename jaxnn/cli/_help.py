@@ -21,6 +21,7 @@ EXAMPLES = {
   jaxnn train --data breast_cancer --hidden              logistic regression
   jaxnn train --data iris --hidden --plan stochastic --replacement --optimizer sgd
   jaxnn train --data mnist --hidden 128 --batch-size 128 --epochs 20
+  jaxnn train --resume runs/mnist                        a run that was stopped or killed goes on
 """,
     "predict": """\
   jaxnn predict runs/flowers new.csv                     writes new-predictions.csv
@@ -45,7 +46,8 @@ EXAMPLES = {
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 training diverged, 2 wrong input, 3 a download failed, 4 a fault of jaxnn's own,
-  130 interrupted (Ctrl-C while training: the best parameters so far are written; a second Ctrl-C gives up)
+  130 interrupted, 143 terminated (Ctrl-C or SIGTERM while training: the run is saved and the best parameters
+  so far are written; a second one gives up; `jaxnn train --resume RUN` goes on)
 """
 
 XLA = f"""\
@@ -66,6 +68,8 @@ SPELLINGS = (
     (r"header=True", "--header yes"),
     (r"num_classes=K", "--num-classes K"),
     (r"folder=\.\.\.", "--folder FOLDER"),
+    (r"raise max_epochs", "raise --epochs"),
+    (r"raise patience", "raise --patience"),
 )
 
 

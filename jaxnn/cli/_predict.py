@@ -15,8 +15,9 @@ from jaxnn._checks import ConfigError
 from jaxnn._evaluate import predict as predicted
 from jaxnn._evaluate import predict_proba
 from jaxnn._saved import SavedRun, load_run
+from jaxnn._whole import write_whole
 from jaxnn.cli._config import PredictConfig
-from jaxnn.cli._files import to_json, write_whole
+from jaxnn.cli._json import to_json
 from jaxnn.cli._output import say, write
 from jaxnn.cli._screen import LONGEST_LIST, cell, facts_of, print_table, working
 from jaxnn.cli._source import table_options

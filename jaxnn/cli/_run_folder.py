@@ -6,31 +6,35 @@ import io
 import os
 import platform
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jaxnn import checkpoint, plotting
 from jaxnn._checks import ConfigError
 from jaxnn._evaluate import Evaluation
 from jaxnn._fit import FitResult
-from jaxnn._saved import CONFIG, FORMAT, HISTORY, METRICS, PARAMS, is_run, sha256
+from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, is_run, sha256
 from jaxnn._state import History
 from jaxnn._version import __version__
+from jaxnn._whole import flush_folder, make_folder, write_whole
+from jaxnn.checkpoint import Checkpoints, save
 from jaxnn.cli._build import Problem
 from jaxnn.cli._config import TrainConfig
-from jaxnn.cli._files import write_json, write_whole
+from jaxnn.cli._json import write_json
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+WHO = "train"
 PICTURES = ("learning_curves.png", "confusion.png", "reliability.png", "decision_boundary.png")
 FILES = (CONFIG, PARAMS, HISTORY, METRICS, *PICTURES)
-CONFIG_TRIAL = f"{CONFIG}.trial"  # written and removed, to see whether files can be written at all
 LARGEST_CONFUSION = 60  # classes; beyond, the matrix is neither drawn nor written: a megabyte nobody can read
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scikit-learn", "safetensors")
 
@@ -56,9 +60,7 @@ def claim(config: TrainConfig) -> Path:
             "write; choose another folder"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG_TRIAL, lambda path: path.write_bytes(b""))
-        (folder / CONFIG_TRIAL).unlink()
+        make_folder(folder)
     except OSError as error:
         raise ConfigError(
             f"train: --run-folder can be made and written; got {folder}, which failed with {error.strerror}; choose "
@@ -70,13 +72,57 @@ def claim(config: TrainConfig) -> Path:
 def give_up(folder: Path) -> None:
     """Remove a folder that was claimed and got no file."""
     with contextlib.suppress(OSError):  # there are files of an earlier run in it
+        with contextlib.suppress(FileNotFoundError):
+            (folder / CHECKPOINTS).rmdir()
         folder.rmdir()
 
 
-def clear(folder: Path) -> None:
-    """Remove the files of an earlier run, now that those of the new one are at hand; what else is there stays."""
-    for name in FILES:
+def begin(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> None:
+    """Write config.json, now that the run has begun; `earlier` is the one of a run that goes on.
+
+    The files of an earlier run that is replaced go first, its config.json last, so that no file of the one is ever
+    beside a config.json of the other. A run that goes on loses its old figures and pictures: until there are new ones
+    it is what its newest checkpoint says. What else is in the folder stays.
+    """
+    old = [METRICS, *PICTURES]
+    if earlier is None:
+        old += [PARAMS, HISTORY]
+        for path in checkpoints_in(folder).paths():
+            path.unlink(missing_ok=True)
+    for name in old:
         (folder / name).unlink(missing_ok=True)
+    flush_folder(folder)
+    _write_config(folder, problem, earlier)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the same folder; raise `ConfigError` where one already does.
+
+    The lock is on the folder itself and goes with the process, however that ends.
+    """
+    if fcntl is None:  # not on Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{WHO}: one process at a time trains in a run folder; got {folder}, in which another is at work; wait "
+                "for it, or choose another folder"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def checkpoints_in(folder: Path, **options: Any) -> Checkpoints:
+    """Return the checkpoints of a run folder."""
+    return Checkpoints(folder / CHECKPOINTS, **options)
 
 
 def _new(folder: Path) -> Path:
@@ -96,9 +142,10 @@ def _new(folder: Path) -> Path:
             numbered = folder.with_name(f"{folder.name}-{count}")
 
 
-def write_config(folder: Path, problem: Problem) -> None:
-    """Write config.json: everything needed to rebuild the model and to repeat the run."""
+def _write_config(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> None:
+    """Write config.json: everything needed to rebuild the model, to repeat the run and to go on with it."""
     model = problem.objective.model
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(
         folder / CONFIG,
         {
@@ -120,14 +167,17 @@ def write_config(folder: Path, problem: Problem) -> None:
             "device": {"platform": jax.default_backend(), "kind": jax.devices()[0].device_kind},
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "command": sys.argv,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "working_folder": str(Path.cwd()) if earlier is None else earlier.get("working_folder"),
+            "started": now if earlier is None else earlier.get("started"),
+            "resumed": [] if earlier is None else [*(earlier.get("resumed") or []), now],
         },
     )
 
 
 def write_result(folder: Path, result: FitResult) -> None:
-    """Write params.safetensors and history.csv."""
-    checkpoint.save(folder / PARAMS, result.params)
+    """Write params.safetensors and history.csv, which belong to no metrics.json until that is written."""
+    (folder / METRICS).unlink(missing_ok=True)
+    save(folder / PARAMS, result.params)
     text = io.StringIO(newline="")
     rows = csv.DictWriter(text, History._fields, lineterminator="\n")
     rows.writeheader()
@@ -152,31 +202,6 @@ def write_metrics(folder: Path, result: FitResult, evaluations: dict[str, Evalua
     }
     write_json(folder / METRICS, metrics)
     return metrics
-
-
-def draw(folder: Path, problem: Problem, result: FitResult, test: Evaluation) -> None:
-    """Draw the pictures that apply; none where matplotlib is missing."""
-    if find_spec("matplotlib") is None:
-        return
-    figures: dict[str, Callable[[], Any]] = {
-        "learning_curves.png": lambda: plotting.learning_curves(result.history, result.best_epoch)
-    }
-    if test.confusion is not None:
-        figures["reliability.png"] = lambda: plotting.reliability(test)
-        if len(test.confusion) <= LARGEST_CONFUSION:
-            figures["confusion.png"] = lambda: plotting.confusion(test, problem.train.schema.class_names)
-        if problem.train.num_features == 2:
-            figures["decision_boundary.png"] = lambda: plotting.decision_boundary(
-                problem.objective, result.params, problem.train
-            )
-    for name, make in figures.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Glyph")  # a letter the font has not: a box is drawn
-                figure = make()
-                write_whole(folder / name, lambda path, figure=figure: figure.savefig(path, format="png"))
-        except Exception as error:  # a run that has ended well is not lost for a picture
-            warnings.warn(f"train: no {name}: {type(error).__name__}: {error}", UserWarning, stacklevel=2)
 
 
 def written(folder: Path) -> list[str]:

@@ -23,11 +23,14 @@ from jaxnn._evaluate import Evaluation
 from jaxnn._fit import FitResult
 from jaxnn._models import summary
 from jaxnn._progress import Progress, describe
+from jaxnn._resume import progress_in
 from jaxnn._state import Status
 from jaxnn._types import Params
 from jaxnn._version import __version__
+from jaxnn.checkpoint import Checkpoints
 from jaxnn.cli._build import Problem, make_plan
-from jaxnn.cli._files import to_json
+from jaxnn.cli._help import as_options
+from jaxnn.cli._json import to_json
 from jaxnn.cli._output import complain, printable, say, write
 from jaxnn.cli._run_folder import written
 from jaxnn.data import Schema
@@ -124,8 +127,8 @@ class Screen:
         if not self.console.quiet:
             say(*lines)
 
-    def problem(self, problem: Problem, params: Params) -> None:
-        """Say what will be done: data, likelihood, model, steps, stopping."""
+    def problem(self, problem: Problem, params: Params, going_on: Checkpoints | None) -> None:
+        """Say what will be done: data, likelihood, model, steps, stopping, and from where a run goes on."""
         config, schema = problem.config, problem.train.schema
         sizes = [len(part) for part in (problem.train, problem.hold_out, problem.test)]
         plan = make_plan(config)
@@ -144,6 +147,13 @@ class Screen:
         if problem.class_weights is not None:
             numbers = ", ".join(f"{w:.3g}" for w in problem.class_weights)
             facts["weights"] = f"{numbers} for an example of each class, while learning and stopping"
+        if going_on is not None:
+            reached = progress_in(going_on)
+            facts["going on"] = (
+                "from the start: the run was ended before its first save"
+                if reached is None
+                else f"from epoch {reached['epoch']}, step {reached['step']}, saved after {reached['seconds']:.1f} s"
+            )
         self.say(*facts_of(facts), "", summary(params), "")
 
     @contextmanager
@@ -188,12 +198,12 @@ class Screen:
         if result.status == Status.DIVERGED:  # also when quiet
             complain(result.message)
         else:
-            message = result.message.partition("; go on with")[0]  # that hint is for callers of `fit`
+            message = as_options(result.message.partition("; go on with")[0])  # that hint is for callers of `fit`
             self.say("", f"{message} ({result.history.seconds[-1]:.1f} s, compiling included)")
-        if not self.console.quiet:
+        if not self.console.quiet and evaluations:
             print_table(figures_table({part: evaluation.to_dict() for part, evaluation in evaluations.items()}))
 
-    def written(self, folder: Path, metrics: dict[str, Any], from_file: bool) -> None:
+    def written(self, folder: Path, metrics: dict[str, Any], from_file: bool, ended: Status) -> None:
         """Say where everything is and what can be done with it."""
         if self.json:
             write(to_json({"run_folder": str(folder)} | metrics) + "\n")
@@ -203,8 +213,11 @@ class Screen:
         pictures = [name for name in files if name.endswith(".png")]
         others = [name for name in files if name not in pictures]
         self.say(f"run folder  {folder}", f"files       {', '.join(others)}")
-        self.say(f"pictures    {', '.join(pictures) or 'none: matplotlib is missing (pip install jaxnn[plot])'}")
-        if from_file:
+        if pictures or ended != Status.INTERRUPTED:
+            self.say(f"pictures    {', '.join(pictures) or 'none: matplotlib is missing (pip install jaxnn[plot])'}")
+        if ended == Status.INTERRUPTED:
+            self.say(f"next        jaxnn train --resume {shlex.quote(str(folder))}")
+        elif from_file:
             self.say(f"next        jaxnn predict {shlex.quote(str(folder))} NEW_FILE")
 
 

@@ -8,9 +8,10 @@ from rich import box
 from rich.table import Table
 
 from jaxnn._models import summary
-from jaxnn._saved import METRICS, SavedRun, load_run
+from jaxnn._run_files import METRICS
+from jaxnn._saved import SavedRun, load_run
 from jaxnn.cli._config import ShowConfig
-from jaxnn.cli._files import to_json
+from jaxnn.cli._json import to_json
 from jaxnn.cli._output import say, write
 from jaxnn.cli._run_folder import written
 from jaxnn.cli._screen import classes_of, facts_of, figures_table, print_table
@@ -47,11 +48,13 @@ def _facts(run: SavedRun) -> dict[str, str]:
     parts = _dict(run.config.get("parts"))
     sizes = ", ".join(f"{count} {name.replace('_', '-')}" for name, count in parts.items())
     scale = " (standardised)" if schema.mean else ""
+    times = run.config.get("resumed")
+    resumed = f", resumed {len(times)} x" if isinstance(times, list) and times else ""
     versions, device = _dict(run.config.get("versions")), _dict(run.config.get("device"))
     return {
         "run": str(run.folder),
-        "trained": f"{run.config.get('started', '')}, jaxnn {versions.get('jaxnn')}, jax {versions.get('jax')}, "
-        f"{device.get('kind')}",
+        "trained": f"{run.config.get('started', '')}{resumed}, jaxnn {versions.get('jaxnn')}, "
+        f"jax {versions.get('jax')}, {device.get('kind')}",
         "data": f"{options.get('data')}: {run.objective.model.sizes[0]} features{scale}, {classes_of(schema)}",
         "parts": sizes,
         "likelihood": str(run.config["likelihood"]),

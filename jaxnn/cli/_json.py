@@ -1,22 +1,11 @@
-"""Files written whole or not at all: beside the final name first, then renamed over it."""
+"""JSON as the commands write it: null for NaN and infinity, files whole or not at all."""
 
 import json
 import math
-import os
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file in the same folder, then give it the final name; on any failure remove it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from jaxnn._whole import write_whole
 
 
 def write_json(path: Path, value: Any) -> None:
