@@ -5,7 +5,6 @@ import copy
 import hashlib
 import json
 import os
-import pickle  # noqa: TID251  (only to make a file that must be refused)
 import random
 import shutil
 import subprocess
@@ -745,10 +744,11 @@ def test_a_file_that_would_run_a_program_is_refused_and_nothing_runs(suffix, tmp
     evil[0] = Payload(str(trap))
     np.save(tmp_path / "evil.npy", evil, allow_pickle=True)
     np.savez(tmp_path / "evil.npz", w=evil, allow_pickle=True)
-    for protocol in range(6):
-        (tmp_path / f"evil{protocol}.pkl").write_bytes(pickle.dumps({"w": Payload(str(trap))}, protocol))
+    pickled = (tmp_path / "evil.npy").read_bytes().partition(b"\n")[2]
+    assert pickled[:1] == b"\x80"  # as every pickle of today begins
+    (tmp_path / "evil.pkl").write_bytes(pickled)
     sources = list(tmp_path.glob("evil*"))
-    assert len(sources) == 8
+    assert len(sources) == 3
     folder = tmp_path / "folder"
     folder.mkdir()
     for number, source in enumerate(sources, 1):

@@ -1,5 +1,4 @@
-"""Every fault a user can cause, by its name in the project's list of faults, A1 to G7, through public verbs; of F, where its
-tests are.
+"""Every fault a user can cause, by its name in the list of faults, A1 to G7, through public verbs; F: by name.
 
 First what is refused: one table of input, error and message, with the bug each row would catch. No row compiles
 anything, draws from a key, writes a file or changes an argument or a global setting (side_effects.py). Then what is no

@@ -1,21 +1,27 @@
-"""The README's Python and its commands run as written; what it lists exists."""
+"""The README's Python and its commands run as written, and the guide's; what it lists exists."""
 
 import csv
 import pathlib
 import re
 
 import numpy as np
+import optax
 import pytest
+import small
 from command import run
 from sklearn.datasets import load_iris
 
 import jaxnn
+from jaxnn.cli import _run_folder
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
 
-def blocks(kind: str = "python") -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", README.read_text(), re.DOTALL)
+GUIDE = README.parent / "docs" / "run_folder.md"
+
+
+def blocks(kind: str = "python", page: pathlib.Path = README) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 @pytest.fixture
@@ -70,6 +76,21 @@ def test_the_scripts_run_as_written_and_learn_the_digits(capsys):
     assert len(blocks()) == 3 and "returned epoch" in printed
     assert jaxnn.evaluate(names["objective"], names["result"].params, names["test"]).accuracy > 0.94
     assert names["gradient"][0].kernel.shape == names["one"][0].kernel.shape == (64, 128)
+
+
+def test_the_guide_to_run_folders_runs_as_written_and_names_every_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {
+        "jaxnn": jaxnn, "optax": optax, "objective": small.OBJECTIVE, "params": small.PARAMS, "train": small.TRAIN,
+        "hold_out": small.HOLD_OUT, "tree": small.PARAMS, "hold_out_log_likelihood": -1.0,
+    }  # fmt: skip
+    for block in blocks(page=GUIDE):
+        exec(compile(block, str(GUIDE), "exec"), names)
+    assert jaxnn.load_run("runs/mine").status == str(names["result"].status)
+    assert names["content"].info == {"accuracy": 0.97} and names["info"] == {"step": 7}
+    assert "state.best.params.0.kernel" in jaxnn.checkpoint.read(*pathlib.Path("runs/mine").iterdir()).arrays
+    text = GUIDE.read_text()
+    assert [name for name in _run_folder.FILES if not name.endswith(".png") and name not in text] == []
 
 
 def test_the_first_script_has_about_twenty_lines():

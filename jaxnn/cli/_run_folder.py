@@ -36,7 +36,7 @@ WHO = "train"
 PICTURES = ("learning_curves.png", "confusion.png", "reliability.png", "decision_boundary.png")
 FILES = (CONFIG, PARAMS, HISTORY, METRICS, *PICTURES)
 LARGEST_CONFUSION = 60  # classes; beyond, the matrix is neither drawn nor written: a megabyte nobody can read
-PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scikit-learn", "safetensors")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scikit-learn")
 
 
 def claim(config: TrainConfig) -> Path:
