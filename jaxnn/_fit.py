@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -182,8 +183,8 @@ def fit(
                 row = dict(zip(History._fields, np.asarray(rows)[epoch - first_epoch].tolist(), strict=False))
                 draw(Progress(done, max_epochs, row, int(state.best.epoch), now, str(Status(status))))
             try:
-                if keeper is not None and status == Status.RUNNING and keeper.is_due:
-                    keeper.save_soon(table.reached(state, rows, now))
+                if keeper is not None and status == Status.RUNNING:
+                    keeper.offer(partial(table.reached, state, rows, now))
             except CheckpointError as error:
                 failure, status = error, int(Status.INTERRUPTED)
             if status != Status.RUNNING:

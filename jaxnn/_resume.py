@@ -3,6 +3,7 @@
 import contextlib
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -48,20 +49,19 @@ class Keeper:
         self.saving: Future | None = None
         self.replaced = [] if checkpoints.resume else checkpoints.paths()
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the time has come for another save, and the last one is done; raises what went wrong in that."""
+    def offer(self, reach: Callable[[], Reached]) -> None:
+        """Begin to save, if the time has come and the last save is done; raise what went wrong in that.
+
+        Nothing is copied, for the arrays of a state never change.
+        """
         if self.saving is not None:
             if not self.saving.done():
-                return False
+                return
             self._settle(self.saving)
             self.saving = None
-        return time.perf_counter() - self.saved >= self.checkpoints.every
-
-    def save_soon(self, reached: Reached) -> None:
-        """Begin to save; nothing is copied, for the arrays of a state never change."""
-        self.saved = time.perf_counter()
-        self.saving = self._start(reached)
+        if time.perf_counter() - self.saved >= self.checkpoints.every:
+            self.saved = time.perf_counter()
+            self.saving = self._start(reach())
 
     def finish(self, reached: Reached) -> None:
         """Wait for the save under way, and save where the run has ended."""

@@ -37,6 +37,10 @@ def reopen(config: TrainConfig) -> tuple[Path, TrainConfig, dict[str, Any]]:
         )
     if not (folder / CONFIG).is_file():
         load_run(folder)  # says what is wrong, and which run may be meant
+        raise CheckpointError(
+            f"{WHO}: --resume goes on with a run of `jaxnn train`; got {folder}, of `fit`; call fit again, with the "
+            "same folder"
+        )
     if not checkpoints_in(folder).paths() and (folder / PARAMS).exists():
         raise CheckpointError(
             f"{WHO}: a run goes on from a checkpoint; got {folder}, in which {CHECKPOINTS} holds none; train a new run"
