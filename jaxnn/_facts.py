@@ -26,7 +26,7 @@ from jaxnn.data import Dataset
 
 WHO = "fit"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_LONG = 200  # characters of a description; what is longer is compared by its digest
+_LONG = 400  # characters of a description; what is longer is compared by its digest
 _FLAGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
 
 
@@ -45,7 +45,7 @@ def about_run(run: Run, state: State, train: Any, limits: dict[str, Any], *, ane
         "what": "run",
         "facts": {
             "objective": _text(objective),
-            "optimizer": _text(run.optimizer),
+            "optimizer": _text(run.optimizer) if run.optimizer.is_factory else _built(run.optimizer),
             "learning_rate": str(np.asarray(state.learning_rate)),
             "plan": _text(run.plan),
             "monitor": run.monitor,
@@ -53,6 +53,7 @@ def about_run(run: Run, state: State, train: Any, limits: dict[str, Any], *, ane
             "train": _data(run.train),
             "hold_out": _data(run.hold_out),
             "params": digest(state.params),
+            "opt_state": digest(state.opt_state),
             "key": digest(state.key),
             "begins": "anew" if anew else f"in epoch {int(state.epoch) + 1}, {digest(state)}",
         },
@@ -96,6 +97,15 @@ def _text(value: Any) -> str:
     text = _ADDRESS.sub("", repr(value))
     inside = _inside(value)
     text += f" ({', '.join(inside)})" if inside else ""
+    return _short(text)
+
+
+def _built(optimizer: Optimizer) -> str:
+    """Return an optimiser that was built, with the numbers it was built with."""
+    return _short(f"{optimizer.name}: {', '.join(_inside(optimizer))}")
+
+
+def _short(text: str) -> str:
     return text if len(text) <= _LONG else f"{brief(text)} ({hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
 

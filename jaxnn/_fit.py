@@ -2,6 +2,7 @@
 interrupt, and so that what was reached can be saved.
 """
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -166,7 +167,8 @@ def fit(
     num_steps = plan.num_steps(num_examples(run.train))
     rows, table = empty_rows(max_epochs, state), _Table(before, skip=0 if fresh else 1)
     pace, steps, failure = _Pace(), 0, None
-    with Interrupts(also_terminate=keeper is not None) as interrupts:
+    alone = contextlib.nullcontext() if keeper is None else keeper.alone()
+    with alone, Interrupts(also_terminate=keeper is not None) as interrupts:
         while True:
             limits = limits._replace(begin=scalar(fresh and steps == 0, bool), steps=scalar(pace.steps, jnp.int32))
             state, rows = advance(run, state, rows, limits)
@@ -196,6 +198,7 @@ def fit(
                 keeper.finish(end)
         except CheckpointError as error:
             failure = error
+        interrupts.too_late = status != Status.INTERRUPTED
     result = FitResult(
         params=state.best.params,
         status=Status(status),

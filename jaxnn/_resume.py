@@ -3,8 +3,9 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jaxnn._checks import CheckpointError
 from jaxnn._facts import WHO, digest
 from jaxnn._state import History, State, Status
+from jaxnn._whole import locked
 from jaxnn.checkpoint import Checkpoints
 from jaxnn.checkpoint._format import read_info
 from jaxnn.checkpoint._tree import differences, unflatten
@@ -49,6 +51,17 @@ class Keeper:
         self.saving: Future | None = None
         self.replaced = [] if checkpoints.resume else checkpoints.paths()
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out of the folder; raise `CheckpointError` where one is saved there just now."""
+        with locked(Path(self.checkpoints.folder)) as free:
+            if not free:
+                raise CheckpointError(
+                    f"{WHO}: one run at a time is saved in a folder; got folder={str(self.checkpoints.folder)!r}, in "
+                    "which another is at work; wait for it, or choose another folder"
+                )
+            yield
+
     def offer(self, reach: Callable[[], Reached]) -> None:
         """Begin to save, if the time has come and the last save is done; raise what went wrong in that.
 
@@ -57,20 +70,19 @@ class Keeper:
         if self.saving is not None:
             if not self.saving.done():
                 return
-            self._settle(self.saving)
-            self.saving = None
+            self._settle()
         if time.perf_counter() - self.saved >= self.checkpoints.every:
-            self.saved = time.perf_counter()
-            self.saving = self._start(reach())
+            self._start(reach())
 
     def finish(self, reached: Reached) -> None:
         """Wait for the save under way, and save where the run has ended."""
-        running, self.saving = self.saving, None
-        if running is not None:
-            self._settle(running)
-        self._settle(self._start(reached))
+        self._settle()
+        self._start(reached)
+        self._settle()
 
-    def _start(self, reached: Reached) -> Future:
+    def _start(self, reached: Reached) -> None:
+        """Begin to save."""
+        self.saved = time.perf_counter()
         state = reached.state
         progress = {
             "epoch": int(state.epoch),
@@ -79,26 +91,41 @@ class Keeper:
             "best_epoch": int(state.best.epoch),
             "seconds": float(reached.seconds[-1]),
         }
-        return self.checkpoints.start(reached._asdict(), self.about | {"progress": progress}, copy=False)
+        about = self.about | {"progress": progress}
+        with self._told():
+            if not Path(self.checkpoints.folder).is_dir():
+                raise CheckpointError(
+                    f"{WHO}: the folder stays where it is; got folder={str(self.checkpoints.folder)!r}, which is gone; "
+                    "put it back, or go on from another"
+                )
+            value = float(state.best.value)
+            self.saving = self.checkpoints.start(reached._asdict(), about, value=value, copy=False)
 
-    def _settle(self, save: Future) -> None:
-        """Wait for a save; raise or warn where it failed, remove what it replaces where it did not."""
+    def _settle(self) -> None:
+        """Wait for the save under way, and remove what it replaces once it is done."""
+        saving, self.saving = self.saving, None
+        if saving is None:
+            return
+        with self._told():
+            saving.result()
+            for path in self.replaced:
+                with contextlib.suppress(OSError):  # too many checkpoints are no reason to end a run
+                    path.unlink()
+            self.replaced = []
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let what goes wrong be a `CheckpointError`, whatever it is, or a warning where that was asked for."""
         try:
-            save.result()
-        except Exception as failure:  # whatever it is: the error carries the result of the run
+            yield
+        except Exception as failure:
             error = failure
             if not isinstance(failure, CheckpointError):
-                error = CheckpointError(
-                    f"{WHO}: a run can be saved; got {type(failure).__name__}: {failure}; try again"
-                )
+                what = f"{type(failure).__name__}: {failure}"
+                error = CheckpointError(f"{WHO}: a run can be saved; got {what}; try again")
             if self.checkpoints.on_error == "raise":
                 raise error from failure
-            warnings.warn(f"{error} (the run goes on)", UserWarning, stacklevel=4)
-            return
-        for path in self.replaced:
-            with contextlib.suppress(OSError):  # too many checkpoints are no reason to end a run
-                path.unlink()
-        self.replaced = []
+            warnings.warn(f"{error} (the run goes on)", UserWarning, stacklevel=6)
 
 
 def goes_on(checkpoints: Checkpoints, about: dict[str, Any], key: Any, like: State) -> Reached | None:
@@ -129,19 +156,24 @@ def goes_on(checkpoints: Checkpoints, about: dict[str, Any], key: Any, like: Sta
     if not isinstance(key, jax.Array) and impl is not None:  # the stream is that of the seed and the saved kind of key
         like = like._replace(key=jax.random.key(int(key), impl=impl))
         now["key"] = digest(like.key)
+    earlier = content.info.get("environments")
+    earlier = [e for e in earlier if isinstance(e, dict)] if isinstance(earlier, list) else []
+    before, here = earlier[-1] if earlier else {}, about["environments"][0]
+    others = [f"{name} {here[name]}, was {before.get(name)}" for name in here if here[name] != before.get(name)]
+    ignored = ("params", "opt_state", "key") if others else ()  # drawn from a seed, they depend on the environment
     rows = content.arrays.get("rows", np.zeros((0, len(History._fields) - 1)))
     tree = Reached(like, np.zeros_like(rows), np.zeros(len(rows) + 1))._asdict()
-    found = [f"{name} {now.get(name)}, was {was.get(name)}" for name in now | was if now.get(name) != was.get(name)]
+    found = [
+        f"{name} {now.get(name)}, was {was.get(name)}"
+        for name in now | was
+        if now.get(name) != was.get(name) and name not in ignored
+    ]
     found += differences(WHO, content.arrays, content.keys, tree)
     if found:
         raise CheckpointError(
             f"{WHO}: the folder holds this very run; got {'; '.join(found)}, in path={str(path)!r}; pass what it began "
             "with, choose another folder, or start anew with Checkpoints(folder, resume=False)"
         )
-    earlier = content.info.get("environments")
-    earlier = [e for e in earlier if isinstance(e, dict)] if isinstance(earlier, list) else []
-    before, here = earlier[-1] if earlier else {}, about["environments"][0]
-    others = [f"{name} {here[name]}, was {before.get(name)}" for name in here if here[name] != before.get(name)]
     about["environments"] = [*earlier, here] if others else earlier
     if others:
         warnings.warn(

@@ -40,8 +40,8 @@ def params_in(path: Path, model: Mlp, dtype: Any, digest: Any) -> Params:
     want = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     if not path.is_file():
         raise CheckpointError(
-            f"{WHO}: a finished run has {PARAMS}; got none in {str(path.parent)!r}; go on with jaxnn train "
-            "--resume, or train again"
+            f"{WHO}: a finished run has {PARAMS}; got none in {str(path.parent)!r}; it has not been saved "
+            "yet, or was ended before that: look again later, or go on with jaxnn train --resume"
         )
     if path.stat().st_size < want:
         raise CheckpointError(

@@ -142,7 +142,12 @@ def _config_of(folder: Path, content: Content) -> dict[str, Any]:
             f"{WHO}: a run is of an Mlp with one of jaxnn's likelihoods; got another in folder={str(folder)!r}; read "
             "its arrays with checkpoint.read, or go on with fit(..., checkpoint=folder)"
         )
-    objective, _ = objective_of(spec)
+    try:
+        objective, _ = objective_of(spec)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{WHO}: a checkpoint describes its model; got {type(error).__name__}: {error}, in {folder}; train again"
+        ) from error
     sizes = objective.model.sizes
     plain = Schema(num_features=sizes[0], num_classes=objective.likelihood.classes(sizes[-1]))
     return {
@@ -150,6 +155,7 @@ def _config_of(folder: Path, content: Content) -> dict[str, Any]:
         **spec,
         "schema": plain.to_dict() if schema is None else schema,
         "versions": (content.info.get("environments") or [None])[-1],
+        "facts": content.info.get("facts"),
     }
 
 

@@ -88,6 +88,30 @@ def make_folder(folder: Path) -> None:
         trial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder; give whether nobody else holds it.
+
+    The lock is on the folder itself, leaves nothing behind, and goes with the process, however that ends. Where there
+    are no locks everybody gets it.
+    """
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = True
+        yield free
+    finally:
+        os.close(handle)
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files whose writers are gone."""
     with contextlib.suppress(OSError):

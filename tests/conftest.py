@@ -1,6 +1,7 @@
 """What all tests share: the Hypothesis profiles, double precision on request, small files, a fresh trace counter."""
 
 import os
+import signal
 
 import chex
 import hypothesis
@@ -9,6 +10,9 @@ import jaxtyping
 import pytest
 from flowers import make_home
 from small_files import write_file
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts jobs in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "ci",

@@ -87,7 +87,7 @@ def test_of_equal_values_the_newest_is_the_best(tmp_path):
 def test_without_a_finite_value_nothing_is_the_best(value, tmp_path):
     checkpoints = saved(tmp_path, value, value, value, keep=1)
     assert numbers(checkpoints) == [3]
-    with pytest.raises(CheckpointError, match=r"^Checkpoints\.best: .*; save one first$"):
+    with pytest.raises(CheckpointError, match=r"^Checkpoints\.best: .* with none of these; pass value to save, or"):
         checkpoints.best(LIKE)
     assert checkpoints.latest(LIKE).tree == {"n": 3}
 
@@ -215,7 +215,7 @@ def test_where_all_are_damaged_the_error_names_each(tmp_path):
         damage(path)
     for which in (checkpoints.latest, checkpoints.best):
         with pytest.raises(
-            CheckpointError, match=r"the folder holds a checkpoint that is whole; got .*; save one first$"
+            CheckpointError, match=r"the folder holds a checkpoint that is whole; got .*; save one, or restore a copy$"
         ) as error:
             which(LIKE)
         assert all(f"path='{path}': its SHA-256" in str(error.value) for path in checkpoints.paths())
@@ -481,3 +481,35 @@ def test_a_hundred_writers_killed_at_any_instant_leave_whole_generations_only(tm
     assert (done.returncode, done.stderr) == (0, "")
     halves, last = map(int, done.stdout.split())
     assert halves >= 10 and last >= 20  # kills in the middle of a write, and writes that were finished
+
+
+# What the header alone is trusted for.
+
+
+def test_a_value_changed_in_the_header_is_not_taken_for_the_best(tmp_path):
+    checkpoints = saved(tmp_path, 1.25, 5.0, 2.0, keep=3)
+    first = checkpoints.paths()[0]
+    first.write_bytes(first.read_bytes().replace(b'value\\": 1.25', b'value\\": 9.25'))
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save({"n": 4}, value=0.0)
+    assert checkpoints.best(LIKE).tree == {"n": 2} and not first.exists()
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path):
+    checkpoints = saved(tmp_path, None, keep=1)
+    deep: list = []
+    for _ in range(985):
+        deep = [deep]
+    before = checkpoints.paths()
+    for info in ({"x": "a" * 100_000_001}, {"x": deep}):
+        try:
+            checkpoints.save({"n": 2}, info)
+        except CheckpointError as error:
+            assert re.match(r"(checkpoint|Checkpoints)\.save: ", str(error))
+            assert checkpoints.paths() == before
+        assert checkpoints.latest(LIKE)
+
+
+def test_a_folder_without_values_has_no_best_and_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match=r"^Checkpoints\.best: a generation was saved with a value; got folder="):
+        saved(tmp_path, None, None).best(LIKE)

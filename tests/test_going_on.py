@@ -135,13 +135,109 @@ def test_a_run_is_resumed_from_any_folder(home, tmp_path, monkeypatch):
     assert read_json(Path("../runs/flowers/metrics.json"))["epochs"] == 8  # what was there is untouched
 
 
-def test_options_of_the_run_are_not_given_again(whole):
-    for option in (["--hidden", "9"], ["--seed", "1"], ["--data", "iris"], ["--run-folder", "x"], ["--overwrite"]):
+def test_options_of_the_run_are_not_given_again_not_even_the_default(whole):
+    for option in (["--hidden", "9"], ["--seed=0"], ["--run-folder", "x"], ["--overwrite"], ["--learning_rate", "1"]):
         done = run("train", "--resume", whole, *option)
         assert (done.code, done.out) == (2, ""), option
-        assert done.err.startswith(
-            f"jaxnn: train: --resume takes the options of the run, but for --epochs and --patience; got {option[0]} "
-        )
+        assert done.err.startswith("jaxnn: train: --resume takes the options of the run, but for --epochs, --patience ")
+        assert f"; got {option[0].partition('=')[0]}; leave it out" in done.err
+
+
+def test_a_run_whose_files_were_moved_is_told_where_they_are(home, tmp_path):
+    quick = ["--hidden", "4", "--epochs", "3", "--learning-rate", "0.05", "--label", "species"]
+    (tmp_path / "a").mkdir()
+    for name in ("flowers", "test"):
+        shutil.copy(home.folder / f"{name}.csv", tmp_path / "a" / f"{name}.csv")
+    with contextlib.chdir(tmp_path / "a"):
+        parts = ["--hold-out", "test.csv", "--test", "test.csv"]
+        assert run("train", "--data", "flowers.csv", *parts, *quick, "--run-folder", "run").code == 0
+    with contextlib.chdir(tmp_path):  # the run is found from any folder, and so are its three files
+        assert run("train", "--resume", "a/run", "--epochs", "4").code == 0
+    (tmp_path / "a").rename(tmp_path / "b")
+    done = run("train", "--resume", "b/run", "--epochs", "5")
+    assert done.code == 2 and "data is a file or one of" in done.err
+    with contextlib.chdir(tmp_path / "b"):  # the current folder will do, too
+        assert run("train", "--resume", "run", "--epochs", "5").code == 0
+    moved = ["--data", "b/flowers.csv", "--hold-out", "b/test.csv", "--test", "b/test.csv"]
+    assert run("train", "--resume", "b/run", "--epochs", "6", *moved).code == 0
+    assert read_json(tmp_path / "b" / "run" / "metrics.json")["epochs"] == 6
+
+
+@pytest.mark.parametrize("place", ["jaxnn._fit.warn_of_one_class", "jaxnn._fit.about_run"])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_first_step_ends_the_command(place, number, code, monkeypatch):
+    monkeypatch.setattr(place, lambda *_, **__: signal.raise_signal(number))
+    done = run(*XOR, *EPOCHS, "--run-folder", "run")
+    assert (done.code, not Path("run").exists()) == (code, True)
+
+
+def test_a_ctrl_c_that_comes_too_late_for_the_run_is_seen_in_the_exit_code(monkeypatch, whole):
+    finish = jaxnn._resume.Keeper.finish
+
+    def pressed(self, reached):
+        signal.raise_signal(signal.SIGINT)
+        finish(self, reached)
+
+    monkeypatch.setattr("jaxnn._resume.Keeper.finish", pressed)
+    done = run(*XOR, *EPOCHS, "--run-folder", "run")
+    assert done.code == 130
+    same_result(Path("run"), whole)
+
+
+def test_a_ctrl_c_before_anything_was_learnt_leaves_the_run_to_be_replaced_as_it_was(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "run")
+    advance = jaxnn._fit.advance
+
+    def pressed(*args):
+        signal.raise_signal(signal.SIGINT)  # while it compiles
+        return advance(*args)
+
+    monkeypatch.setattr("jaxnn._fit.advance", pressed)
+    assert run(*XOR, *EPOCHS, "--seed", "5", "--run-folder", "run", "--overwrite").code == 130
+    same_result(tmp_path / "run", whole)
+    assert jaxnn.load_run("run").config["seeds"] == jaxnn.load_run(whole).config["seeds"]
+    assert run("train", "--resume", "run").code == 130  # a run that goes on is saved, and loses nothing either
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("way", ["--overwrite", "--resume"])
+def test_nothing_of_the_old_files_stands_beside_a_run_that_has_begun(way, whole, stop_at):
+    shutil.copytree(whole, "run")
+    (Path("run") / "confusion.png").write_text("old")
+    seen = []
+    stop_at(70.0 if way == "--resume" else 20.0, look=lambda: seen.extend(path.name for path in Path("run").iterdir()))
+    options = ["--resume", "run"] if way == "--resume" else [*XOR[1:], "--run-folder", "run", "--overwrite"]
+    assert run("train", *options, "--epochs", "100", "--patience", "1000").code == 130
+    kept = {"params.safetensors", "history.csv"} if way == "--resume" else set()
+    assert set(seen) == {"config.json", "checkpoints"} | kept
+
+
+def test_a_full_disk_ends_no_training_and_says_so(monkeypatch, whole):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxnn.checkpoint._generations.write_tensors", full)
+        done = run(*XOR, *EPOCHS, "--run-folder", "run")
+    assert done.code == 0 and done.err.count("No space left on device") == 1 and "(the run goes on)" in done.err
+    same_result(Path("run"), whole)
+
+
+def test_a_folder_that_is_moved_away_while_its_run_goes_on_is_written_whole_again(stop_at):
+    stop_at(20.0, look=lambda: Path("run").rename("moved"))
+    done = run(*XOR, *EPOCHS, "--run-folder", "run")
+    assert done.code == 130 and "the folder stays where it is; got folder='run/checkpoints', which is gone" in done.err
+    assert jaxnn.load_run("run").status == "interrupted"
+    assert [path.name for path in Path("moved").rglob("*")][:1] == ["config.json"] or Path("moved/config.json").exists()
+
+
+def test_a_second_signal_ends_the_command_at_once_also_where_the_first_was_noted_only():
+    with SIGNALS:
+        SIGNALS.hold()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert SIGNALS.exit_code == 143
 
 
 def test_a_run_that_is_not_there_is_named_with_a_near_one(whole):

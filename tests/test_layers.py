@@ -4,6 +4,7 @@ import ast
 import doctest
 import inspect
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -28,7 +29,7 @@ GUESTS = {
     "scipy": set(),
     "tyro": {"cli"},
     "rich": {"cli"},
-    "pickle": set(),
+    **{name: set() for name in ("pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")},
     "safetensors": set(),
     "torch": set(),
 }
@@ -96,6 +97,11 @@ def test_every_file_belongs_to_a_room_and_every_room_has_a_file():
 )
 def test_a_room_imports_only_rooms_above_it(path, room):
     assert breaches(room, path.read_text()) == []
+
+
+def test_no_array_is_unpickled():
+    for path, _ in files_of_rooms():
+        assert not re.search(r"allow_pickle\s*=\s*True|__import__\(|\bexec\(|\beval\(", path.read_text()), path
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from jaxnn import (
     _whole,
 )
 from jaxnn._models import kernel_mask
-from jaxnn.checkpoint import Checkpoints, _generations, read
+from jaxnn.checkpoint import Checkpoints, _folder, _generations, read
 
 
 @pytest.fixture
@@ -407,6 +407,80 @@ def test_starting_anew_keeps_what_was_there_until_something_new_is_saved(tmp_pat
     assert same(small.fit(4, key=9, checkpoint=tmp_path), small.fit(4, key=9))
 
 
+def test_what_was_there_stays_where_a_failed_save_is_only_warned_of(tmp_path, monkeypatch):
+    small.fit(2, checkpoint=tmp_path)
+    old = listing(tmp_path)
+    monkeypatch.setattr(_generations, "write_tensors", full)
+    with pytest.warns(UserWarning, match="the run goes on"):
+        small.fit(2, key=9, checkpoint=Checkpoints(tmp_path, resume=False, on_error="warn"))
+    assert listing(tmp_path) == old
+
+
+def test_a_second_run_in_the_folder_of_one_that_goes_on_is_refused(tmp_path):
+    found = []
+
+    def second(report):
+        if report.status == "running" and not found:
+            with pytest.raises(
+                CheckpointError, match=r"^fit: one run at a time is saved in a folder; got folder="
+            ) as e:
+                small.fit(3, key=1, checkpoint=Checkpoints(tmp_path, resume=False))
+            found.append(e)
+
+    assert same(small.fit(3, checkpoint=tmp_path, progress=second), small.fit(3)) and found
+    assert same(small.fit(4, checkpoint=tmp_path), small.fit(4))  # the lock is gone with the run
+
+
+def test_a_folder_that_is_gone_is_a_failed_save_and_not_made_again(tmp_path):
+    def move(report):
+        if report.status == "running" and (tmp_path / "run").exists():
+            (tmp_path / "run").rename(tmp_path / "moved")
+
+    with pytest.raises(CheckpointError, match=r"^fit: the folder stays where it is; got .*, which is gone; ") as error:
+        small.fit(3, checkpoint=tmp_path / "run", progress=move)
+    assert same(error.value.result, small.fit(3)) and not (tmp_path / "run").exists()
+
+
+def test_a_thread_that_cannot_start_is_a_failed_save(tmp_path, monkeypatch):
+    def none_left(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", none_left)
+    with pytest.raises(CheckpointError, match=r"^fit: a run can be saved; got RuntimeError: can't start") as error:
+        small.fit(3, checkpoint=tmp_path)
+    monkeypatch.undo()
+    assert same(error.value.result, small.fit(3))
+
+
+def test_the_best_of_a_folder_of_a_run_is_there(tmp_path):
+    small.fit(4, checkpoint=Checkpoints(tmp_path, every=0.0, keep=3))
+    paths = Checkpoints(tmp_path).paths()
+    assert _folder.best_first(paths)[0] == paths[-1]  # each holds the best so far, so the newest does
+
+
+def test_parameters_that_another_environment_draws_differently_are_no_other_run(tmp_path, monkeypatch):
+    half = small.fit(2, checkpoint=tmp_path)
+    assert half.best_epoch >= 0
+    with pytest.raises(CheckpointError, match=r"got params SHA-256"):
+        small.fit(4, params=small.MODEL.init(2), checkpoint=tmp_path)
+    here = _facts.environment()
+    monkeypatch.setattr(_facts, "environment", lambda: here | {"processor": "abacus"})
+    with pytest.warns(UserWarning, match="got processor abacus, was"):
+        result = small.fit(4, params=small.MODEL.init(2), checkpoint=tmp_path)
+    assert same(result, small.fit(4))
+    with pytest.raises(CheckpointError, match=r"got train 19 examples"):  # the rest is compared all the same
+        small.fit(5, train=Batch(small.X[:19], small.Y[:19]), checkpoint=tmp_path)
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="was abacus"):  # compared with the last environment, not the first
+        small.fit(5, checkpoint=tmp_path)
+    assert [e["processor"] for e in info_of(tmp_path)["environments"]] == [
+        here["processor"],
+        "abacus",
+        here["processor"],
+    ]
+    assert {"processors", "device", "XLA_FLAGS", "jaxlib"} <= set(here)
+
+
 def test_starting_anew_without_a_save_leaves_the_old_run(tmp_path, monkeypatch):
     small.fit(2, checkpoint=tmp_path)
     old = listing(tmp_path)
@@ -750,7 +824,7 @@ def test_the_description_of_a_run_is_json_that_says_what_it_is_and_how_far(piece
     assert jaxnn.data.Schema.from_dict(info["schema"]) == train.schema
     assert set(info["facts"]) == {
         "objective", "optimizer", "learning_rate", "plan", "monitor", "aggregate", "train", "hold_out", "params", "key",
-        "begins",
+        "begins", "opt_state",
     }  # fmt: skip
     seconds = info["progress"].pop("seconds")
     assert seconds >= result.history.seconds[-1]

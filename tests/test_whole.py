@@ -88,7 +88,7 @@ def test_a_fault_at_any_call_leaves_every_generation_that_is_to_be_kept(call, er
         assert all((folder / name).read_bytes() == old[name] for name in now & old.keys())
         assert not any(name.endswith(".tmp") for name in new)
         if isinstance(outcome, Path):  # a fault while sweeping or pruning, which is no reason to end a run
-            assert isinstance(error, OSError) and call in ("open", "unlink", "close")
+            assert isinstance(error, OSError) and call in ("open", "unlink", "close", "fsync")
             assert new == {outcome.name} and same(outcome, 4)
         else:
             assert_told(outcome, error, rf"^Checkpoints\.save: the folder can be written; got path='{folder}': ")
@@ -265,7 +265,8 @@ def test_a_generation_is_on_the_disk_before_it_is_named_and_named_before_an_olde
     for step in range(1, 6):
         begin = log.index(("saved", step - 1)) + 1 if step > 1 else 0
         kinds = [event[0] for event in log[begin : log.index(("saved", step))]]
-        assert kinds[0] == "make" and kinds.count("make") == kinds.count("rename") == kinds.count("flush") == 1
+        assert kinds[0] == "make" and kinds.count("make") == kinds.count("rename") == 1
+        assert kinds.count("flush") in (1, 2)  # once more before anything goes: others may have saved meanwhile
         assert kinds.count("fsync") == 1 and kinds.count("write") >= 3
         last_write = len(kinds) - 1 - kinds[::-1].index("write")
         assert last_write < kinds.index("fsync") < kinds.index("rename") < kinds.index("flush")

@@ -39,7 +39,7 @@ def save(path: str | PathLike[str], tree: Any, info: dict[str, Any] | None = Non
       path: the file; its folder exists.
       tree: arrays of numbers (of any dtype of JAX's, on any devices), typed random keys, Python numbers. Their places
         in the tree become the names, as `0.kernel`.
-      info: a JSON object to keep beside it; no NaN.
+      info: a JSON object to keep beside it: names are text, lists are lists, no NaN.
 
     Raises:
       CheckpointError: a leaf is nothing of the kind, info is no JSON, or the file cannot be written. The old file is
@@ -100,7 +100,11 @@ def header(who: str, info: Any, keys: dict[str, str], **own: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         text, why = "", str(error)
     if why:
-        raise CheckpointError(f"{who}: info is a JSON object; got {brief(info)}: {why}; keep arrays in the tree")
+        try:
+            shown = brief(info)
+        except RecursionError:  # too deep to be shown
+            shown = f"a {type(info).__name__}"
+        raise CheckpointError(f"{who}: info is a JSON object; got {shown}: {why}; keep arrays in the tree")
     return text
 
 
@@ -162,6 +166,6 @@ def unwritable(who: str, path: Path, error: OSError) -> CheckpointError:
 
 def as_path(who: str, name: str, value: Any) -> Path:
     """Return a path; raise `CheckpointError` for what is none."""
-    if not isinstance(value, str | PathLike) or "\0" in str(value):
+    if not isinstance(value, str | PathLike) or "\0" in str(value) or not str(value):
         raise CheckpointError(f"{who}: {name} is a path; got {name}={brief(value)}; pass text or a Path")
     return Path(value)

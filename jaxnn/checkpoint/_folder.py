@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxnn._checks import CheckpointError
+from jaxnn._whole import flush_folder
 from jaxnn.checkpoint._file import Content, read_content, value_of
 from jaxnn.checkpoint._format import DamagedError
 
@@ -51,10 +52,11 @@ def prune(folder: Path, keep: int) -> None:
         except OSError:  # gone, or not to be read just now: it may be the best
             kept.add(path)
     kept.add(max(values, key=lambda path: (values[path], path.name), default=paths[-1]))
-    for path in paths:
-        if path not in kept:
-            with contextlib.suppress(OSError):  # too many checkpoints are no reason to end a run
-                path.unlink()
+    with contextlib.suppress(OSError):  # too many checkpoints are no reason to end a run
+        flush_folder(folder)  # what is kept may be another writer's, and not on the disk yet
+        for path in paths:
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
 
 def first_whole(who: str, folder: Path, order: Callable[[list[Path]], list[Path]]) -> tuple[Path, Content]:
@@ -101,7 +103,12 @@ def first_whole(who: str, folder: Path, order: Callable[[list[Path]], list[Path]
             )
         return path, content
     why = f"; got {', '.join(damaged.values())}" if damaged else f"; got folder={str(folder)!r} with none"
-    raise CheckpointError(f"{who}: the folder holds a checkpoint that is whole{why}; save one first")
+    if not damaged and generations_in(folder):
+        raise CheckpointError(
+            f"{who}: a generation was saved with a value; got folder={str(folder)!r} with none of these; pass value to "
+            "save, or take the latest"
+        )
+    raise CheckpointError(f"{who}: the folder holds a checkpoint that is whole{why}; save one, or restore a copy")
 
 
 def newest_first(paths: list[Path]) -> list[Path]:

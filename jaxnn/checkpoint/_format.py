@@ -15,6 +15,7 @@ import queue
 import re
 import stat
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ DTYPES = {
     "BF16": "bfloat16", "F32": "float32", "F64": "float64",
 }  # fmt: skip
 CODES = {name: code for code, name in DTYPES.items()}
-_METADATA, _INFO, _DIGEST = "__metadata__", "jaxnn", "sha256"
+_METADATA, _INFO, _CHECK, _DIGEST = "__metadata__", "jaxnn", "crc32", "sha256"
 _NO_DIGEST = "0" * 64
 _LONGEST_HEADER = 100_000_000  # as in safetensors
 _PIECE = 2**22  # bytes written or read while the piece before is hashed
@@ -46,12 +47,21 @@ def write_tensors(handle: int, named: dict[str, np.ndarray], info: str) -> None:
     """Write arrays, in C order, and the text of a JSON object to an open file."""
     # By size of their numbers, so that each begins at a multiple of it; then by name, so that equal trees are equal.
     ordered = dict(sorted(named.items(), key=lambda item: (-item[1].itemsize, item[0])))
-    header: dict[str, Any] = {_METADATA: {_INFO: info, _DIGEST: _NO_DIGEST}}
+    header: dict[str, Any] = {_METADATA: {_INFO: info, _CHECK: _crc32(info), _DIGEST: _NO_DIGEST}}
     end = 0
     for name, array in ordered.items():
         begin, end = end, end + array.nbytes
         header[name] = {"dtype": CODES[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
     text = json.dumps(header).encode()
+    try:  # rather no file than one that cannot be read
+        if len(text) > _LONGEST_HEADER - 8:
+            raise DamagedError(f"it has {len(text):,} bytes, {_LONGEST_HEADER:,} at most are read")
+        _own(_parsed(text)[1])
+    except DamagedError as error:
+        raise CheckpointError(
+            f"checkpoint.save: names and info fit in a header; got one that cannot be read back: {error}; keep less in "
+            "info"
+        ) from error
     place = 8 + text.index(f'"{_DIGEST}": "{_NO_DIGEST}"'.encode()) + len(_DIGEST) + 5
     text += b" " * (-len(text) % 8)
     with _hashing() as (hashed, digest):
@@ -192,6 +202,8 @@ def _own(metadata: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     info, digest = metadata.get(_INFO), metadata.get(_DIGEST)
     if info is None or digest is None or not re.fullmatch("[0-9a-f]{64}", digest):
         raise DamagedError("its header has lost the SHA-256, or what belongs to it")
+    if metadata.get(_CHECK, _crc32(info)) != _crc32(info):  # for those who read the header alone
+        raise DamagedError("its header is not as it was written")
     try:
         value = json.loads(info, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -199,6 +211,10 @@ def _own(metadata: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     if not isinstance(value, dict):
         raise DamagedError("its header holds no JSON object of jaxnn's")
     return value, digest
+
+
+def _crc32(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _refuse(constant: str) -> Any:

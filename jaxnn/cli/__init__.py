@@ -88,17 +88,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not stop.code:
             say(_help.epilogue(argv))
         return int(stop.code or OK)
-    return _run(argv[0], config)
+    return _run(argv, config)
 
 
-def _run(command: str, config: Any) -> int:
+def _run(argv: list[str], config: Any) -> int:
     """Run a command; a user's mistake is one line on standard error, and so is each warning."""
-    room, _, function = COMMANDS[command][1].partition(".")
+    room, _, function = COMMANDS[argv[0]][1].partition(".")
     debug = getattr(config, "action", config).debug
     try:
         with SIGNALS, warnings.catch_warnings():
             warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = lambda message, *_, **__: complain(f"note: {_help.as_options(str(message))}")
+            if argv[0] == "train":
+                importlib.import_module("jaxnn.cli._going_on").check_given(argv)
             code = getattr(importlib.import_module(f"jaxnn.cli.{room}"), function)(config)
         return SIGNALS.exit_code if code == OK and SIGNALS.received else code
     except KeyboardInterrupt:

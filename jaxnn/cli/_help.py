@@ -70,6 +70,7 @@ SPELLINGS = (
     (r"folder=\.\.\.", "--folder FOLDER"),
     (r"raise max_epochs", "raise --epochs"),
     (r"raise patience", "raise --patience"),
+    (r"with Checkpoints\(folder, resume=False\)", "with --overwrite"),
 )
 
 

@@ -21,18 +21,14 @@ from jaxnn._fit import FitResult
 from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, is_run, sha256
 from jaxnn._state import History
 from jaxnn._version import __version__
-from jaxnn._whole import flush_folder, make_folder, write_whole
+from jaxnn._whole import flush_folder, locked, make_folder, write_whole
 from jaxnn.checkpoint import Checkpoints, save
 from jaxnn.cli._build import Problem
 from jaxnn.cli._config import TrainConfig
 from jaxnn.cli._json import write_json
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
-
 WHO = "train"
+FILE_OPTIONS = ("data", "hold_out", "test", "folder")  # that name files
 PICTURES = ("learning_curves.png", "confusion.png", "reliability.png", "decision_boundary.png")
 FILES = (CONFIG, PARAMS, HISTORY, METRICS, *PICTURES)
 LARGEST_CONFUSION = 60  # classes; beyond, the matrix is neither drawn nor written: a megabyte nobody can read
@@ -77,6 +73,11 @@ def give_up(folder: Path) -> None:
         folder.rmdir()
 
 
+def holds_a_run(folder: Path) -> bool:
+    """Return whether there is an earlier run in a folder, to be replaced."""
+    return (folder / CONFIG).is_file()
+
+
 def begin(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> None:
     """Write config.json, now that the run has begun; `earlier` is the one of a run that goes on.
 
@@ -97,27 +98,14 @@ def begin(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> Non
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in the same folder; raise `ConfigError` where one already does.
-
-    The lock is on the folder itself and goes with the process, however that ends.
-    """
-    if fcntl is None:  # not on Windows
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    """Keep other processes from training in the same folder; raise `ConfigError` where one already does."""
+    with locked(folder) as free:
+        if not free:
             raise ConfigError(
                 f"{WHO}: one process at a time trains in a run folder; got {folder}, in which another is at work; wait "
                 "for it, or choose another folder"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
+            )
         yield
-    finally:
-        os.close(handle)
 
 
 def checkpoints_in(folder: Path, **options: Any) -> Checkpoints:
@@ -140,17 +128,26 @@ def _new(folder: Path) -> Path:
                 ) from None
             count += 1
             numbered = folder.with_name(f"{folder.name}-{count}")
+        except OSError as error:
+            raise ConfigError(
+                f"train: a folder can be made in {Path.cwd()}; got {numbered}, which failed with {error.strerror}; "
+                "pass --run-folder"
+            ) from error
 
 
 def _write_config(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> None:
     """Write config.json: everything needed to rebuild the model, to repeat the run and to go on with it."""
     model = problem.objective.model
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(problem.config).items()}
+    if earlier is not None:  # files stay as they were given, seen from the folder where the run was started
+        start, was = str(earlier.get("working_folder")), earlier["config"]
+        options |= {k: was[k] for k in FILE_OPTIONS if was.get(k) and options[k] == str(Path(start, was[k]))}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(
         folder / CONFIG,
         {
             "format": FORMAT,
-            "config": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(problem.config).items()},
+            "config": options,
             "model": {
                 "kind": "Mlp",
                 "sizes": model.sizes,
@@ -174,8 +171,11 @@ def _write_config(folder: Path, problem: Problem, earlier: dict[str, Any] | None
     )
 
 
-def write_result(folder: Path, result: FitResult) -> None:
+def write_result(folder: Path, problem: Problem, result: FitResult) -> None:
     """Write params.safetensors and history.csv, which belong to no metrics.json until that is written."""
+    if not (folder / CONFIG).is_file():  # somebody moved the folder away while the run went on
+        make_folder(folder)
+        _write_config(folder, problem, None)
     (folder / METRICS).unlink(missing_ok=True)
     save(folder / PARAMS, result.params)
     text = io.StringIO(newline="")

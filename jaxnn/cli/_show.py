@@ -8,8 +8,9 @@ from rich import box
 from rich.table import Table
 
 from jaxnn._models import summary
-from jaxnn._run_files import METRICS
+from jaxnn._run_files import CHECKPOINTS, METRICS
 from jaxnn._saved import SavedRun, load_run
+from jaxnn.checkpoint import Checkpoints
 from jaxnn.cli._config import ShowConfig
 from jaxnn.cli._json import to_json
 from jaxnn.cli._output import say, write
@@ -38,7 +39,9 @@ def show(config: ShowConfig) -> int:
         print_table(figures_table(run.figures))
     files = written(run.folder)
     pictures = [str(run.folder / name) for name in files if name.endswith(".png")]
-    say(f"files       {', '.join(name for name in files if not name.endswith('.png'))}")
+    others = [name for name in files if not name.endswith(".png")]
+    others += [path.name for folder in (run.folder, run.folder / CHECKPOINTS) for path in Checkpoints(folder).paths()]
+    say(f"files       {', '.join(others)}")
     say("pictures    " + "\n            ".join(pictures or ["none"]))
     return 0
 
@@ -51,17 +54,24 @@ def _facts(run: SavedRun) -> dict[str, str]:
     times = run.config.get("resumed")
     resumed = f", resumed {len(times)} x" if isinstance(times, list) and times else ""
     versions, device = _dict(run.config.get("versions")), _dict(run.config.get("device"))
-    return {
+    name = f"{options['data']}: " if "data" in options else ""
+    facts = {
         "run": str(run.folder),
         "trained": f"{run.config.get('started', '')}{resumed}, jaxnn {versions.get('jaxnn')}, "
         f"jax {versions.get('jax')}, {device.get('kind')}",
-        "data": f"{options.get('data')}: {run.objective.model.sizes[0]} features{scale}, {classes_of(schema)}",
+        "data": f"{name}{run.objective.model.sizes[0]} features{scale}, {classes_of(schema)}",
         "parts": sizes,
         "likelihood": str(run.config["likelihood"]),
         "model": f"{run.objective.model!r}",
         "steps": f"{options.get('plan')}, {options.get('optimizer')} at {options.get('learning_rate')}, l2 "
         f"{options.get('l2')}, seed {options.get('seed')}",
     }
+    if not options:  # a folder of `fit` knows what it was called with, in words
+        called = _dict(run.config.get("facts"))
+        facts["trained"] = f"by fit, jaxnn {versions.get('jaxnn')}, jax {versions.get('jax')}, {versions.get('device')}"
+        facts["parts"] = f"train {called.get('train')}; hold-out {called.get('hold_out')}"
+        facts["steps"] = f"{called.get('plan')}, {called.get('optimizer')} at {called.get('learning_rate')}"
+    return facts
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -78,9 +88,9 @@ def _end(run: SavedRun) -> str:
 
 def _history(run: SavedRun) -> Table:
     """Return the first and last rows of the history, the best one, and some in between."""
-    epochs = run.history.epoch
-    rows = set(np.linspace(0, len(epochs) - 1, SHOWN).round().astype(int).tolist())
-    best = run.best_epoch if run.best_epoch in range(len(epochs)) else None
+    epochs = np.asarray(run.history.epoch).tolist()
+    rows = {round(i) for i in np.linspace(0, len(epochs) - 1, SHOWN)} if epochs else set()
+    best = epochs.index(run.best_epoch) if run.best_epoch in epochs else None
     rows |= set() if best is None else {best}
     columns = {name: np.asarray(getattr(run.history, name), float) for name in HISTORY}
     shown = [name for name, column in columns.items() if np.isfinite(column).any()]
@@ -91,7 +101,7 @@ def _history(run: SavedRun) -> Table:
     table.add_column("")
     for i in sorted(rows):
         cells = (HISTORY[name][1].format(v) if math.isfinite(v := columns[name][i]) else "" for name in shown)
-        table.add_row(f"{i}", *cells, "returned" if i == best else "")
+        table.add_row(f"{epochs[i]}", *cells, "returned" if i == best else "")
     return table
 
 

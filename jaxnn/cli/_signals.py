@@ -1,9 +1,8 @@
-"""Ctrl-C and SIGTERM in a command: the end at once, or as soon as what is held has been brought to an end."""
+"""Ctrl-C and SIGTERM in a command: the end at once, or noted while `fit` brings a run to its end."""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 
@@ -33,14 +32,13 @@ class Signals:
             with contextlib.suppress(TypeError):  # None: it was set outside Python, and cannot be put back
                 signal.signal(number, handler)
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Let a first signal be noted only: what runs inside looks after it, or is over soon."""
+    def hold(self) -> None:
+        """From here on let a first signal be noted only: somebody else looks after it."""
         self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
+
+    def let_go(self) -> None:
+        """From here on let every signal end the command."""
+        self._held = False
 
     @property
     def exit_code(self) -> int:

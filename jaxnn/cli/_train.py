@@ -36,18 +36,23 @@ def train(config: TrainConfig) -> int:
         def begin_and_show(progress: Progress) -> None:
             nonlocal begun
             if not begun:
+                if progress.status == str(Status.INTERRUPTED) and earlier is None and _run_folder.holds_a_run(folder):
+                    raise KeyboardInterrupt  # nothing was learnt yet that would be worth the run to be replaced
                 _run_folder.begin(folder, problem, earlier)
                 begun = True
+                SIGNALS.hold()  # from here on SIGTERM comes from `fit`, once the run is saved
             show(progress)
 
         try:
-            with screen.progress(problem.max_epochs) as show, warnings.catch_warnings(), SIGNALS.held():
+            with screen.progress(problem.max_epochs) as show, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="diverged", category=RuntimeWarning)  # the screen says it
                 result = problem.learn(params, progress=begin_and_show, checkpoint=checkpoints)
         except BaseException:
             _run_folder.give_up(folder)
             raise
-        _run_folder.write_result(folder, result)
+        finally:
+            SIGNALS.let_go()
+        _run_folder.write_result(folder, problem, result)
         metrics = _run_folder.write_metrics(folder, result, {})
         evaluations = {}
         if not SIGNALS.terminated:  # then there is no time to lose
