@@ -75,11 +75,14 @@ def flush_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that outlives a power cut, and see whether files can be written in it; raise `OSError` if not."""
+    """Make a folder that outlives a power cut, sweep it, and see whether files can be written in it; raise `OSError` if
+    not.
+    """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         flush_folder(path.parent)
+    sweep(folder)
     handle, trial = _open(folder)
     try:
         write_all(handle, b"trial")
