@@ -468,3 +468,21 @@ def test_a_save_that_was_started_is_on_the_disk_when_the_program_has_ended(tmp_p
     assert (ended.returncode, ended.stderr) == (0, "")
     (path,) = tmp_path.iterdir()
     assert read(path).info == {"started": True}
+
+
+def test_a_ctrl_c_while_the_handlers_are_put_back_is_raised_once_they_are(monkeypatch):
+    mine = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    put, pressed = signal.signal, []
+
+    def press_first(number, handler):
+        if not pressed:
+            pressed.append(number)
+            signal.raise_signal(signal.SIGINT)
+        return put(number, handler)
+
+    with pytest.raises(KeyboardInterrupt), Interrupts(also_terminate=True) as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(signal, "signal", press_first)
+    monkeypatch.undo()
+    assert interrupts.requested == signal.SIGINT and pressed
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == mine
