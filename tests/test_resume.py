@@ -878,3 +878,9 @@ def test_a_run_of_a_function_is_saved_without_a_description_and_arrays_without_a
     case.fit(checkpoint=tmp_path)
     info = info_of(tmp_path)
     assert info["spec"] is None and info["schema"] is None and "log_prob" in info["facts"]["objective"]
+
+
+def test_a_digest_knows_names_shapes_and_dtypes():
+    trees = [{"a": np.zeros((2, 3), "f4")}, {"a": np.zeros((3, 2), "f4")}, {"b": np.zeros((2, 3), "f4")},
+             {"a": np.zeros((2, 3), "i4")}, {"a": np.ones((2, 3), "f4")}]  # fmt: skip
+    assert len({_facts.digest(tree) for tree in trees}) == len(trees)
