@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnn._checks import CheckpointError
 from jaxnn._facts import WHO, digest
-from jaxnn._state import History, State, Status
+from jaxnn._state import History, State, Status, history_of
 from jaxnn._whole import locked
 from jaxnn.checkpoint import Checkpoints
 from jaxnn.checkpoint._format import read_info
@@ -36,9 +36,7 @@ class Reached(NamedTuple):
     @property
     def history(self) -> History:
         """The rows and their clock."""
-        epochs, *columns = [*self.rows.T, self.seconds[:-1]]
-        columns: Any = columns
-        return History(epochs.astype(np.int32), *columns)
+        return history_of(self.rows, self.seconds[:-1])
 
 
 class Keeper:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxnn._checks import CheckpointError, brief, suggest
 from jaxnn._objectives import LogLikelihood
 from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, WHO, history_in, json_in, params_in
 from jaxnn._spec import objective_of
-from jaxnn._state import History
+from jaxnn._state import History, history_of
 from jaxnn._types import Params
 from jaxnn.checkpoint import Checkpoints, Content
 from jaxnn.checkpoint._file import fitted
@@ -171,8 +170,6 @@ def _unfinished(
     progress, rows, seconds = (content.info.get("progress"), content.arrays.get("rows"), content.arrays.get("seconds"))
     if not isinstance(progress, dict) or rows is None or seconds is None:
         raise CheckpointError(f"{WHO}: the folder holds checkpoints of a run; got {path}, saved by other means")
-    epoch, *columns = [*rows.T, seconds[:-1]]
-    history: Any = History(epoch.astype(np.int32), *columns)
     status = str(progress.get("status"))
     best_epoch = progress.get("best_epoch")
     where = f"epoch {progress.get('epoch')}, step {progress.get('step')}"
@@ -181,7 +178,7 @@ def _unfinished(
         objective=objective,
         params=fitted(WHO, path, best, like),
         schema=schema,
-        history=history,
+        history=history_of(rows, seconds[:-1]),
         status=status,
         message=f"{status} at {where} when it was last saved, in {path.name}; returned epoch {best_epoch}",
         best_epoch=best_epoch,

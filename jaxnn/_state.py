@@ -109,6 +109,13 @@ class History(NamedTuple):
         ]
 
 
+def history_of(rows: np.ndarray, seconds: np.ndarray) -> History:
+    """Return host rows `dtype[E, 7]` and their clock `float64[E]` as a history."""
+    epochs, *columns = rows.T
+    host: Any = (*columns, seconds)
+    return History(epochs.astype(np.int32), *host)
+
+
 def init_state(objective: Any, optimizer: Any, params: Params, key: Any = 0, *, learning_rate: Any = None) -> State:
     """Return the state of a run that has not begun.
 

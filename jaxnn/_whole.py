@@ -103,14 +103,7 @@ def locked(folder: Path) -> Iterator[bool]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except BlockingIOError:
-            free = False
-        except OSError:
-            free = True
-        yield free
+        yield _lock(handle, wait=False) is not False
     finally:
         os.close(handle)
 
@@ -144,12 +137,14 @@ def _remove_abandoned(path: Path) -> None:
             os.close(handle)
 
 
-def _lock(handle: int, wait: bool) -> bool:
-    """Lock an open file for this process; return whether it is locked, False where the file system has no locks."""
+def _lock(handle: int, wait: bool) -> bool | None:
+    """Lock an open file for this process; return whether it is, None where the file system has no locks."""
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True

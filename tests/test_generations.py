@@ -1,5 +1,6 @@
 """Folders of checkpoints: what is kept, found and left alone; writing in the background; many processes."""
 
+import contextlib
 import math
 import os
 import re
@@ -501,13 +502,14 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path):
     for _ in range(985):
         deep = [deep]
     before = checkpoints.paths()
-    for info in ({"x": "a" * 100_000_001}, {"x": deep}):
-        try:
-            checkpoints.save({"n": 2}, info)
-        except CheckpointError as error:
-            assert re.match(r"(checkpoint|Checkpoints)\.save: ", str(error))
-            assert checkpoints.paths() == before
-        assert checkpoints.latest(LIKE)
+    with pytest.raises(
+        CheckpointError, match=r"^checkpoint\.save: names and info fit in a header; got .*at most are read"
+    ):
+        checkpoints.save({"n": 2}, {"x": "a" * 100_000_001})
+    assert checkpoints.paths() == before
+    with contextlib.suppress(CheckpointError):  # how deep is too deep is up to the stack; what is written can be read
+        checkpoints.save({"n": 2}, {"x": deep})
+    assert checkpoints.latest(LIKE)
 
 
 def test_a_folder_without_values_has_no_best_and_says_so(tmp_path):

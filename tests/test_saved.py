@@ -125,7 +125,7 @@ def test_the_folder_of_a_fit_is_a_run_too(tmp_path):
     assert saved.schema == train.schema
 
 
-def test_the_folder_of_a_fit_of_ones_own_function_is_refused_with_what_to_do(tmp_path):
+def test_checkpoints_of_something_else_than_a_run_are_refused_with_what_to_do(tmp_path):
     jaxnn.checkpoint.Checkpoints(tmp_path / "tree").save(small.PARAMS)
     with pytest.raises(jaxnn.CheckpointError, match=r"^load_run: a run is of an Mlp .*; got another .*checkpoint.read"):
         jaxnn.load_run(tmp_path / "tree")

@@ -38,8 +38,8 @@ def next_in(folder: Path) -> Path:
     return folder / f"{number:08d}-{secrets.token_hex(4)}.safetensors"
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all generations but the newest few and the best, as far as that is possible."""
+def prune(folder: Path, keep: int, mine: Path) -> None:
+    """Remove all generations but the newest few and the best, as far as that is possible; `mine` is on the disk."""
     paths = generations_in(folder)
     if len(paths) <= keep:
         return
@@ -53,7 +53,8 @@ def prune(folder: Path, keep: int) -> None:
             kept.add(path)
     kept.add(max(values, key=lambda path: (values[path], path.name), default=paths[-1]))
     with contextlib.suppress(OSError):  # too many checkpoints are no reason to end a run
-        flush_folder(folder)  # what is kept may be another writer's, and not on the disk yet
+        if paths[-1] != mine:  # it is another writer's, and may not be on the disk yet
+            flush_folder(folder)
         for path in paths:
             if path not in kept:
                 path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@
 
 The digest is that of the file with 64 zeros in its own place. The package `safetensors` reads these files, and is what
 the tests compare with; it is not used here because it can neither flush nor check a digest, and copies every tensor
-once more: loading would miss half the rate of a disk.
+once more.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ DTYPES = {
     "BF16": "bfloat16", "F32": "float32", "F64": "float64",
 }  # fmt: skip
 CODES = {name: code for code, name in DTYPES.items()}
-_METADATA, _INFO, _CHECK, _DIGEST = "__metadata__", "jaxnn", "crc32", "sha256"
+METADATA, _INFO, _CHECK, _DIGEST = "__metadata__", "jaxnn", "crc32", "sha256"
 _NO_DIGEST = "0" * 64
 _LONGEST_HEADER = 100_000_000  # as in safetensors
 _PIECE = 2**22  # bytes written or read while the piece before is hashed
@@ -47,7 +47,7 @@ def write_tensors(handle: int, named: dict[str, np.ndarray], info: str) -> None:
     """Write arrays, in C order, and the text of a JSON object to an open file."""
     # By size of their numbers, so that each begins at a multiple of it; then by name, so that equal trees are equal.
     ordered = dict(sorted(named.items(), key=lambda item: (-item[1].itemsize, item[0])))
-    header: dict[str, Any] = {_METADATA: {_INFO: info, _CHECK: _crc32(info), _DIGEST: _NO_DIGEST}}
+    header: dict[str, Any] = {METADATA: {_INFO: info, _CHECK: _crc32(info), _DIGEST: _NO_DIGEST}}
     end = 0
     for name, array in ordered.items():
         begin, end = end, end + array.nbytes
@@ -111,7 +111,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | No
 
 
 def read_info(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in the header of a file, which is all that is read, and is not checked."""
+    """Return the JSON object in the header of a file; it has a check of its own. The tensors are not looked at."""
     with _opened(path) as file:
         length = int.from_bytes(_exactly(file, 8), "little")
         if not 2 <= length <= _LONGEST_HEADER:
@@ -183,7 +183,7 @@ def _parsed(text: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         header = json.loads(text.decode(), object_pairs_hook=distinct, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"its header is no JSON: {error}") from error
-    metadata = header.pop(_METADATA, {}) if isinstance(header, dict) else None
+    metadata = header.pop(METADATA, {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(entry, dict) for entry in header.values()):
         raise DamagedError("its header does not describe tensors")
     if not all(isinstance(value, str) for value in metadata.values()):

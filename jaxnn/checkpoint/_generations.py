@@ -145,11 +145,11 @@ class Checkpoints:
     def _snapshot(self, tree: Any, info: Any, value: Any, *, copy: bool) -> tuple[dict[str, np.ndarray], str]:
         who = "Checkpoints.save"
         try:
-            number = math.nan if value is None or isinstance(value, str | bytes) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = None
-        if number is None or isinstance(value, str | bytes):
-            raise CheckpointError(f"{who}: value is a number; got value={brief(value)}; pass a float")
+            if isinstance(value, str | bytes):  # which float would read
+                raise TypeError
+            number = math.nan if value is None else float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"{who}: value is a number; got value={brief(value)}; pass a float") from error
         value = number if math.isfinite(number) else None
         named, keys = flatten(who, tree, copy=copy)
         return named, header(who, info, keys, value=value)
@@ -169,7 +169,7 @@ class Checkpoints:
                 write_tensors(handle, named, head)
         except OSError as error:
             raise unwritable("Checkpoints.save", folder, error) from error
-        prune(folder, self.keep)
+        prune(folder, self.keep, path)
         return path
 
     def _fitted(self, like: Any, which: str, order: Any) -> Generation:

@@ -8,9 +8,8 @@ import numpy as np
 
 from jaxnn._checks import CheckpointError
 from jaxnn._models import leaf_name
-from jaxnn.checkpoint._format import CODES
+from jaxnn.checkpoint._format import CODES, METADATA
 
-RESERVED = "__metadata__"
 NUMBERS = {bool: "bool", int: "int64", float: "float64"}  # Python's own, and how they are stored
 
 
@@ -109,11 +108,11 @@ def _name(who: str, path: tuple) -> str:
     name = leaf_name(path) or "value"
     try:
         name.encode()
-        if name != RESERVED:
+        if name != METADATA:
             return name
     except UnicodeEncodeError:
         pass
-    raise CheckpointError(f"{who}: a name is Unicode text, and not {RESERVED}; got {name!r}; rename the leaf")
+    raise CheckpointError(f"{who}: a name is Unicode text, and not {METADATA}; got {name!r}; rename the leaf")
 
 
 def _stored(who: str, name: str, number: Any) -> np.ndarray:

@@ -23,7 +23,7 @@ from jaxnn.cli._source import check_no_file_options, is_name, read_file, read_ot
 from jaxnn.data import Dataset
 
 WHO = "train"
-EPOCHS, PATIENCE, SAVE_EVERY = 200, 20, 10.0
+DEFAULTS = {"epochs": 200, "patience": 20, "save_every": 10.0}
 FRACTIONS = (0.7, 0.15, 0.15)
 FAR = 10.0  # times the unit that targets are expected on
 MANY_CLASSES = 20  # from here on it is asked whether each has some examples
@@ -60,7 +60,7 @@ class Problem:
     @property
     def max_epochs(self) -> int:
         """The most epochs of the run."""
-        return EPOCHS if self.config.epochs is None else self.config.epochs
+        return DEFAULTS["epochs"] if self.config.epochs is None else self.config.epochs
 
     @property
     def likelihood(self) -> str:
@@ -101,11 +101,9 @@ def build(config: TrainConfig) -> Problem:
         check_no_file_options(WHO, config)
     check_choice(WHO, "activation", config.activation, ACTIVATIONS)
     check_choice(WHO, "optimizer", config.optimizer, OPTIMIZERS)
-    config = replace(config, epochs=EPOCHS if config.epochs is None else config.epochs)
-    config = replace(config, patience=PATIENCE if config.patience is None else config.patience)
+    config = replace(config, **{name: value for name, value in DEFAULTS.items() if getattr(config, name) is None})
     check_integer(WHO, "epochs", config.epochs, at_least=0)
     check_integer(WHO, "patience", config.patience, at_least=1)
-    config = replace(config, save_every=SAVE_EVERY if config.save_every is None else config.save_every)
     check_number(WHO, "save_every", config.save_every)
     check_integer(WHO, "seed", config.seed, at_least=0)
     if config.learning_rate is None:

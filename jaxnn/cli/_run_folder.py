@@ -73,11 +73,6 @@ def give_up(folder: Path) -> None:
         folder.rmdir()
 
 
-def holds_a_run(folder: Path) -> bool:
-    """Return whether there is an earlier run in a folder, to be replaced."""
-    return (folder / CONFIG).is_file()
-
-
 def begin(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> None:
     """Write config.json, now that the run has begun; `earlier` is the one of a run that goes on.
 

@@ -5,6 +5,7 @@ import warnings
 from jaxnn import data
 from jaxnn._evaluate import evaluate
 from jaxnn._progress import Progress
+from jaxnn._run_files import is_run
 from jaxnn._state import Status
 from jaxnn.cli import _run_folder
 from jaxnn.cli._build import build
@@ -36,7 +37,7 @@ def train(config: TrainConfig) -> int:
         def begin_and_show(progress: Progress) -> None:
             nonlocal begun
             if not begun:
-                if progress.status == str(Status.INTERRUPTED) and earlier is None and _run_folder.holds_a_run(folder):
+                if progress.status == str(Status.INTERRUPTED) and earlier is None and is_run(folder):
                     raise KeyboardInterrupt  # nothing was learnt yet that would be worth the run to be replaced
                 _run_folder.begin(folder, problem, earlier)
                 begun = True
