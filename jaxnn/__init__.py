@@ -17,11 +17,13 @@ that reads digits:
 
 from jaxnn import checkpoint as checkpoint
 from jaxnn import data as data
+from jaxnn import per_example as per_example
 from jaxnn import plotting as plotting
 from jaxnn._activations import identity as identity
 from jaxnn._activations import relu as relu
 from jaxnn._activations import sigmoid as sigmoid
 from jaxnn._activations import tanh as tanh
+from jaxnn._aggregates import clipped as clipped
 from jaxnn._ascent import ascend as ascend
 from jaxnn._ascent import ascent_step as ascent_step
 from jaxnn._checks import CheckpointError as CheckpointError
@@ -30,6 +32,7 @@ from jaxnn._checks import DataFormatError as DataFormatError
 from jaxnn._checks import DownloadError as DownloadError
 from jaxnn._checks import DtypeError as DtypeError
 from jaxnn._checks import LabelError as LabelError
+from jaxnn._checks import MemoryBudgetError as MemoryBudgetError
 from jaxnn._checks import NonFiniteError as NonFiniteError
 from jaxnn._checks import ShapeError as ShapeError
 from jaxnn._evaluate import Evaluation as Evaluation

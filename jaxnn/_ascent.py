@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxnn._aggregates import as_aggregate, check_aggregate
 from jaxnn._checks import (
     ConfigError,
     check_choice,
@@ -26,15 +27,14 @@ from jaxnn._plans import MiniBatch
 from jaxnn._program import Run, advance, empty_rows, make_limits
 from jaxnn._state import History, State, StepInfo
 from jaxnn._step import step
-from jaxnn._types import Batch, Params, Plan, one_example
+from jaxnn._types import Batch, Params, Plan, num_examples, one_example
 
-AGGREGATES = ("mean", "sum")
 MONITORS = ("log_likelihood", "accuracy")
 MOST_EPOCHS = 10**6  # their history has to fit in memory; a state goes on for as long as you like
 
 
 def ascent_step(
-    objective: Any, optimizer: Any, state: Any, batch: Any, *, aggregate: str = "mean"
+    objective: Any, optimizer: Any, state: Any, batch: Any, *, aggregate: Any = "mean"
 ) -> tuple[State, StepInfo]:
     """Take one step uphill on the objective of a batch.
 
@@ -45,8 +45,8 @@ def ascent_step(
       optimizer: as given to `init_state`.
       state: from `init_state`, or from the step before.
       batch: the examples of this step, a `Batch` or `Dataset`. One of zero total weight makes no step.
-      aggregate: "mean", or "sum": the gradient times the batch's total weight. With `optax.sgd` and no penalty that is
-        the textbook's w + α Σ_i ∇ log P(y_i | x_i; w).
+      aggregate: "mean", or "sum": the gradient times the batch's total weight (with `optax.sgd` and no penalty that is
+        the textbook's w + α Σ_i ∇ log P(y_i | x_i; w)); or `clipped(max_norm)`, or one of your own, see `clipped`.
 
     Returns:
       The next state (its epoch and step are those of a plan, so they stay), and a `StepInfo`: log likelihood before
@@ -66,12 +66,12 @@ def ascent_step(
       -1.0986
     """
     who = "ascent_step"
-    check_choice(who, "aggregate", aggregate, AGGREGATES)
+    aggregate = as_aggregate(who, aggregate)
     made = as_optimizer(who, optimizer)
     check_state(who, state)
     check_objective(who, objective)
     batch = batch_arrays(who, objective, state.params, batch)
-    return _ascent_step(strong(objective), state, batch, optimizer=made, aggregate=aggregate)
+    return _ascent_step(strong(objective), state, batch, aggregate, optimizer=made)
 
 
 def ascend(
@@ -86,7 +86,8 @@ def ascend(
     patience: int | None = None,
     min_delta: float = 0.0,
     monitor: str = "log_likelihood",
-    aggregate: str = "mean",
+    aggregate: Any = "mean",
+    watch_gradients: bool = False,
 ) -> tuple[State, History]:
     """Run epochs of gradient ascent, hold-out and early stopping included, as one compiled program.
 
@@ -105,7 +106,9 @@ def ascend(
       patience: stop after so many epochs without a gain above `min_delta` over the best so far, >= 1; None: never.
       min_delta: an absolute gain, in the monitored unit, >= 0.
       monitor: "log_likelihood" or "accuracy", of the hold-out.
-      aggregate: "mean" or "sum", see `ascent_step`.
+      aggregate: "mean", "sum", `clipped(max_norm)` or your own, see `ascent_step`.
+      watch_gradients: whether the history tells, after every epoch, the gradient noise scale and how the norms of one
+        example's gradient spread. Costs about as much as a step with 2,048 examples.
 
     Returns:
       The state (`state.best.params`, `state.status`) and a `History` of `num_epochs + 1` rows, row 0 the state as it
@@ -124,7 +127,7 @@ def ascend(
       True
     """
     num_epochs = check_integer("ascend", "num_epochs", num_epochs, at_least=0, at_most=MOST_EPOCHS)
-    run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
+    run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate, bool(watch_gradients))
     check_state("ascend", state)
     check_opt_state("ascend", as_optimizer("ascend", optimizer), state)
     run = checked_run("ascend", run, state.params, patience, min_delta)
@@ -142,7 +145,7 @@ def checked_run(who: str, run: Run, params: Params, patience: Any, min_delta: An
             "FullBatch() or Stochastic()"
         )
     check_choice(who, "monitor", run.monitor, MONITORS)
-    check_choice(who, "aggregate", run.aggregate, AGGREGATES)
+    aggregate = as_aggregate(who, run.aggregate)
     check_number(who, "min_delta", min_delta)
     if patience is not None:
         check_integer(who, "patience", patience, at_least=1, at_most=2**31 - 1)
@@ -159,7 +162,11 @@ def checked_run(who: str, run: Run, params: Params, patience: Any, min_delta: An
             raise ConfigError(
                 f"{who}: accuracy needs classes; got monitor='accuracy' for an objective without; use 'log_likelihood'"
             )
-    return replace(run, objective=strong(run.objective), optimizer=optimizer, train=batch, hold_out=held)
+    run = replace(
+        run, objective=strong(run.objective), optimizer=optimizer, train=batch, hold_out=held, aggregate=aggregate
+    )
+    check_aggregate(who, aggregate, run.objective, params, batch, run.plan.batch_size(num_examples(batch)))
+    return run
 
 
 def check_state(who: str, state: Any) -> None:
@@ -190,14 +197,15 @@ def check_opt_state(who: str, optimizer: Optimizer, state: State) -> None:
         check_number(who, "state.learning_rate", state.learning_rate)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "aggregate"))
+@partial(jax.jit, static_argnames="optimizer")
 def _ascent_step(
-    objective: Any, state: State, batch: Batch, *, optimizer: Optimizer, aggregate: str
+    objective: Any, state: State, batch: Batch, aggregate: Any, *, optimizer: Optimizer
 ) -> tuple[State, StepInfo]:
     # Checked while tracing, so that a loop of steps does not pay for it.
     check_opt_state("ascent_step", optimizer, state)
     check_one_example("ascent_step", objective, state.params, batch)
     batch = without_absent(batch)
+    check_aggregate("ascent_step", aggregate, objective, state.params, batch, num_examples(batch))
     (params, opt_state), (total, weight), norms = step(
         objective, optimizer, aggregate, state, batch, may_be_empty=batch.weight is not None, report=True
     )

@@ -57,6 +57,10 @@ class CheckpointError(ValueError):
     result: Any = None
 
 
+class MemoryBudgetError(ValueError, MemoryError):
+    """What was asked for needs more memory than it was given; nothing was allocated."""
+
+
 def is_traced(*values: Any) -> bool:
     """Return whether any leaf is a tracer, so that its value cannot be looked at."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))

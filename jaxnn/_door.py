@@ -60,6 +60,17 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
     """Return the parameters as arrays; raise where they are no floating-point pytree that fits the model, or not
     finite.
     """
+    arrays = param_arrays(who, objective, params)
+    if not is_traced(params):
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+            check_finite(who, f"params.{leaf_name(path)}", leaf, advice="start from finite parameters")
+    return arrays
+
+
+def param_arrays(who: str, objective: Any, params: Params) -> Params:
+    """Return the parameters as arrays; raise where they are no floating-point pytree that fits the model. Values are
+    not looked at.
+    """
     check_objective(who, objective)
     _check_numbers(who, objective)
     flat = jax.tree_util.tree_flatten_with_path(params)[0]
@@ -76,9 +87,6 @@ def checked_params(who: str, objective: Any, params: Params) -> Params:
     model = getattr(objective, "model", None)
     if isinstance(model, Mlp):
         check_same_tree(who, "parameters", params, _initial_params.eval_shape(model))
-    if not is_traced(params):
-        for path, leaf in flat:
-            check_finite(who, f"params.{leaf_name(path)}", leaf, advice="start from finite parameters")
     return jax.tree.map(as_jax, params)
 
 

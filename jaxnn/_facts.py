@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnn._aggregates import Plain
 from jaxnn._checks import brief
 from jaxnn._optimizer import Optimizer
 from jaxnn._program import Run
@@ -40,16 +41,17 @@ def about_run(run: Run, state: State, train: Any, limits: dict[str, Any], *, ane
       limits: `max_epochs`, `patience`, `min_delta`: a run may go on with others.
       anew: whether the state is that of a run that has not begun; another is a fact by itself.
     """
-    objective = jax.tree.map(lambda leaf: float(str(leaf)) if np.ndim(leaf) == 0 else digest(leaf), run.objective)
     return {
         "what": "run",
         "facts": {
-            "objective": _text(objective),
+            "objective": _text(_plain_numbers(run.objective)),
             "optimizer": _text(run.optimizer) if run.optimizer.is_factory else _built(run.optimizer),
             "learning_rate": str(np.asarray(state.learning_rate)),
             "plan": _text(run.plan),
             "monitor": run.monitor,
-            "aggregate": run.aggregate,
+            "aggregate": run.aggregate.name
+            if isinstance(run.aggregate, Plain)
+            else _text(_plain_numbers(run.aggregate)),
             "train": _data(run.train),
             "hold_out": _data(run.hold_out),
             "params": digest(state.params),
@@ -62,6 +64,11 @@ def about_run(run: Run, state: State, train: Any, limits: dict[str, Any], *, ane
         "schema": train.schema.to_dict() if isinstance(train, Dataset) else None,
         "limits": limits,
     }
+
+
+def _plain_numbers(value: Any) -> Any:
+    """Return a pytree with Python's numbers in place of arrays, and digests in place of large ones."""
+    return jax.tree.map(lambda leaf: float(str(leaf)) if np.ndim(leaf) == 0 else digest(leaf), value)
 
 
 def environment() -> dict[str, str]:

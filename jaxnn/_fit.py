@@ -66,7 +66,8 @@ def fit(
     monitor: str = "log_likelihood",
     key: Any = 0,
     learning_rate: Any = None,
-    aggregate: str = "mean",
+    aggregate: Any = "mean",
+    watch_gradients: bool = False,
     state: Any = None,
     progress: bool | Callable[[Progress], None] | None = None,
     checkpoint: Any = None,
@@ -94,7 +95,8 @@ def fit(
       monitor: "log_likelihood" or "accuracy", of the hold-out.
       key: typed key or int seed of the data order.
       learning_rate: finite, >= 0, with a factory only. With a state: the rate from here on.
-      aggregate: "mean" or "sum", see `ascent_step`.
+      aggregate: "mean", "sum", `clipped(max_norm)` or your own, see `ascent_step`.
+      watch_gradients: whether the history tells of the gradients of single examples, see `ascend`.
       state: of an earlier result, to go on from. One that ran out of epochs or of patience takes no step before it is
         given more.
       progress: True draws a line on standard error, False is silent, None draws on a terminal only; or a function of
@@ -132,7 +134,7 @@ def fit(
     patience = None if hold_out is None else patience
     draw = drawer("fit", progress)
     checkpoints = checkpoint if isinstance(checkpoint, Checkpoints | None) else Checkpoints(checkpoint)
-    run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate)
+    run = Run(objective, optimizer, train, hold_out, plan, monitor, aggregate, bool(watch_gradients))
     anew, first = state is None, None
     if state is None:
         first = checked_start("fit", objective, optimizer, params, key, learning_rate)

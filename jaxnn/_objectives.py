@@ -34,17 +34,23 @@ def weighted_log_likelihood(
             f"log likelihood: one number an example; got shape {log_probs.shape} for y of shape "
             f"{[a.shape for a in jax.tree.leaves(batch.y)]}; pass y of shape [N] for classes"
         )
+    return weighted_total(log_probs, batch.weight)
+
+
+def weighted_total(log_probs: Float[Array, " N"], weight: Any) -> tuple[Float[Array, ""], Float[Array, ""] | float]:
+    """Return Σ_i weight_i log P_i and Σ_i weight_i, in float32 or wider; a weight of None is ones."""
     log_probs = _wide(log_probs)
-    if batch.weight is None:
-        return jnp.sum(log_probs), float(num_examples(batch))
-    weight = batch.weight.astype(log_probs.dtype)
+    if weight is None:
+        return jnp.sum(log_probs), float(log_probs.shape[0])
+    weight = weight.astype(log_probs.dtype)
     return jnp.sum(jnp.where(weight > 0, weight * log_probs, 0)), jnp.sum(weight)
 
 
 def without_absent(batch: Batch) -> Batch:
     """Return the batch with a present row in place of every row of weight 0: a NaN there reaches nothing.
 
-    A present row, not zeros: a user's function need not be differentiable at zeros (x / |x|), and 0 * NaN is NaN.
+    A present row, not zeros: a user's function need not be differentiable at zeros (x / |x|), and 0 * NaN is NaN. Zeros
+    only where no row is present.
     """
     if batch.weight is None:
         return batch
@@ -53,7 +59,8 @@ def without_absent(batch: Batch) -> Batch:
 
     def blank(a):
         a = jnp.asarray(a)
-        return jnp.where(present.reshape((-1,) + (1,) * (a.ndim - 1)), a, a[first])
+        filling = jnp.where(present[first], a[first], jnp.zeros_like(a[first]))
+        return jnp.where(present.reshape((-1,) + (1,) * (a.ndim - 1)), a, filling)
 
     return Batch(jax.tree.map(blank, batch.x), jax.tree.map(blank, batch.y), batch.weight)
 

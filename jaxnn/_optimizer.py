@@ -32,7 +32,8 @@ REFUSED = {
     "LookaheadState": "lookahead: it keeps two sets of parameters in place of one",
     "ScheduleFreeState": "schedule_free: its parameters must be transformed before they are evaluated on a hold-out",
     "DifferentiallyPrivateAggregateState": (
-        "differentially_private_aggregate: it needs one gradient an example, a step here sees their mean"
+        "differentially_private_aggregate: it needs one gradient an example, a step hands over their mean; clip with "
+        "aggregate=jaxnn.clipped(max_norm)"
     ),
     "SAMState": "sam: every second step it leaves the parameters at a worse point, or it asks for a gradient function",
     "SophiaState": "sophia: it calls the objective itself, on labels it draws, and a step here hands over gradients",

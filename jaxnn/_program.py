@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxnn._aggregates import Written
 from jaxnn._layout import can_turn, turned, turned_objective
 from jaxnn._objectives import weighted_log_likelihood
 from jaxnn._scores import CHUNK_SIZE, hold_out_scores, sum_over_chunks
-from jaxnn._state import Best, History, State, Status
+from jaxnn._state import COLUMNS, WATCHED, Best, State, Status
 from jaxnn._step import norm, step
 from jaxnn._types import Batch, as_jax, num_examples, scalar
+from jaxnn._watch import watched
 
 FOREVER = 2**31 - 1  # more steps, epochs or misses than any run has
 # Steps are taken in blocks. Their indices are drawn at once: enough to cost nothing per step, few enough to need no
@@ -27,8 +29,8 @@ _BLOCK_INDICES, _BLOCK_STEPS = 2**16, 2**13
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("objective", "train", "hold_out"),
-    meta_fields=("optimizer", "plan", "monitor", "aggregate"),
+    data_fields=("objective", "train", "hold_out", "aggregate"),
+    meta_fields=("optimizer", "plan", "monitor", "watch_gradients"),
 )
 @dataclass(frozen=True)
 class Run:
@@ -36,12 +38,13 @@ class Run:
 
     Attributes:
       objective: what is maximised.
-      optimizer: how; compiled in, as are `plan`, `monitor` and `aggregate`.
+      optimizer: how; compiled in, as are `plan` and `monitor`.
       train: the examples to learn from.
       hold_out: those that pick the best epoch, or None.
       plan: which examples each step reads.
       monitor: "log_likelihood" or "accuracy", of the hold-out.
-      aggregate: "mean" or "sum".
+      aggregate: what is made of the gradients of a batch, see `_aggregates`; its numbers are data.
+      watch_gradients: whether the history tells of the gradients of single examples.
     """
 
     objective: Any
@@ -50,7 +53,8 @@ class Run:
     hold_out: Any
     plan: Any
     monitor: str
-    aggregate: str
+    aggregate: Any
+    watch_gradients: bool = False
 
 
 class Limits(NamedTuple):
@@ -91,11 +95,11 @@ def monitored(monitor: str, hold_out: Any) -> int:
 
 
 def empty_rows(num_epochs: int, state: State) -> Array:
-    """Return the history the program fills, `dtype[E, 7]`: E a power of two, so that few programs serve all numbers
+    """Return the history the program fills, `dtype[E, 14]`: E a power of two, so that few programs serve all numbers
     of epochs.
     """
     rows = max(64, 1 << num_epochs.bit_length())
-    empty = np.full((rows, len(History._fields) - 1), np.nan, state.best.value.dtype)
+    empty = np.full((rows, COLUMNS), np.nan, state.best.value.dtype)
     empty[:, 0] = -1
     return as_jax(empty)
 
@@ -105,7 +109,7 @@ def advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State,
     """Run until the run is over or `limits.steps` are taken, from any state, mid-epoch too: the program of `ascend`
     and `fit`.
     """
-    if not can_turn(run.objective, run.optimizer):
+    if not can_turn(run.objective, run.optimizer) or isinstance(run.aggregate, Written):
         return _advance(run, state, rows, limits)
     run = replace(run, objective=turned_objective(run.objective))
     state, rows = _advance(run, turned(state, state.params), rows, limits)
@@ -188,7 +192,8 @@ def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State
         best = jax.lax.cond(better, lambda: now, lambda: state.best)
         misses = jnp.where(begins, state.misses, jnp.where(gained, 0, state.misses + 1))
         state = state._replace(best=best, misses=misses)
-        row = jnp.stack([state.epoch.astype(rows.dtype), mean, held, accuracy, *norms, state.learning_rate])
+        seen = watched(objective, state.params, train) if run.watch_gradients else [nan] * len(WATCHED)
+        row = jnp.stack([state.epoch.astype(rows.dtype), mean, held, accuracy, *norms, state.learning_rate, *seen])
         rows = rows.at[state.epoch - limits.start].set(row, mode="drop")
         finite &= state.status != Status.DIVERGED  # such a run does not go on, whatever parameters it is given
         return state._replace(status=_status(state, limits, finite)), rows

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnn._checks import CheckpointError
 from jaxnn._facts import WHO, digest
-from jaxnn._state import History, State, Status, history_of
+from jaxnn._state import COLUMNS, History, State, Status, full_rows, history_of
 from jaxnn._whole import locked
 from jaxnn.checkpoint import Checkpoints
 from jaxnn.checkpoint._format import read_info
@@ -159,7 +159,7 @@ def goes_on(checkpoints: Checkpoints, about: dict[str, Any], key: Any, like: Sta
     before, here = earlier[-1] if earlier else {}, about["environments"][0]
     others = [f"{name} {here[name]}, was {before.get(name)}" for name in here if here[name] != before.get(name)]
     ignored = ("params", "opt_state", "key") if others else ()  # drawn from a seed, they depend on the environment
-    rows = content.arrays.get("rows", np.zeros((0, len(History._fields) - 1)))
+    rows = content.arrays.get("rows", np.zeros((0, COLUMNS)))
     tree = Reached(like, np.zeros_like(rows), np.zeros(len(rows) + 1))._asdict()
     found = [
         f"{name} {now.get(name)}, was {was.get(name)}"
@@ -182,7 +182,7 @@ def goes_on(checkpoints: Checkpoints, about: dict[str, Any], key: Any, like: Sta
         )
     state, keys = {"state": like}, content.keys
     back = unflatten({n: a for n, a in content.arrays.items() if n.startswith("state.")}, keys, state)["state"]
-    return Reached(back, content.arrays["rows"], content.arrays["seconds"])
+    return Reached(back, full_rows(content.arrays["rows"]), content.arrays["seconds"])
 
 
 def progress_in(checkpoints: Checkpoints) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnn._checks import CheckpointError
 from jaxnn._models import Mlp
-from jaxnn._state import History
+from jaxnn._state import WATCHED, History
 from jaxnn._types import Params
 from jaxnn.checkpoint import load
 
@@ -61,7 +61,10 @@ def history_in(path: Path) -> History:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
-        columns: dict[str, Any] = {name: np.array([float(row[name]) for row in rows]) for name in History._fields}
+        missing = dict.fromkeys(WATCHED, "nan")
+        columns: dict[str, Any] = {
+            name: np.array([float((missing | row)[name]) for row in rows]) for name in History._fields
+        }
         epoch = columns.pop("epoch")
         if not len(rows) or not np.array_equal(epoch, np.arange(len(rows))):
             raise ValueError(f"epochs {epoch[:5].tolist()}")

@@ -15,7 +15,7 @@ from jaxnn._checks import CheckpointError, brief, suggest
 from jaxnn._objectives import LogLikelihood
 from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, WHO, history_in, json_in, params_in
 from jaxnn._spec import objective_of
-from jaxnn._state import History, history_of
+from jaxnn._state import History, full_rows, history_of
 from jaxnn._types import Params
 from jaxnn.checkpoint import Checkpoints, Content
 from jaxnn.checkpoint._file import fitted
@@ -178,7 +178,7 @@ def _unfinished(
         objective=objective,
         params=fitted(WHO, path, best, like),
         schema=schema,
-        history=history_of(rows, seconds[:-1]),
+        history=history_of(full_rows(rows), seconds[:-1]),
         status=status,
         message=f"{status} at {where} when it was last saved, in {path.name}; returned epoch {best_epoch}",
         best_epoch=best_epoch,

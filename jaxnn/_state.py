@@ -12,6 +12,7 @@ from jaxnn._checks import as_key, check_key
 from jaxnn._door import checked_params
 from jaxnn._optimizer import Optimizer, as_optimizer, check_rate, check_works
 from jaxnn._types import Params, scalar
+from jaxnn.per_example import NoiseScale
 
 
 class Status(enum.IntEnum):
@@ -89,6 +90,10 @@ class History(NamedTuple):
       gradient_norm, update_ratio: of the objective's gradient, and |update| / |w|, at the epoch's last step; NaN in
         row 0.
       learning_rate: as the state has it.
+      noise_trace, noise_square: tr(Σ) and |G|² of the gradient noise scale; with those below, only where
+        `watch_gradients` asked for it, else NaN. Measured after the epoch (row 0: before the first) on up to 2,048
+        training examples, evenly spread.
+      norm_min, norm_q25, norm_median, norm_q75, norm_max: of the norms of single examples' gradients, there.
       seconds: host time since the start of the run; NaN where no host was watching (`ascend`).
     """
 
@@ -99,18 +104,41 @@ class History(NamedTuple):
     gradient_norm: Array
     update_ratio: Array
     learning_rate: Array
+    noise_trace: Array
+    noise_square: Array
+    norm_min: Array
+    norm_q25: Array
+    norm_median: Array
+    norm_q75: Array
+    norm_max: Array
     seconds: Array
 
+    @property
+    def noise_scale(self) -> Array:
+        """tr(Σ) / |G|², examples, `dtype[E]`; infinite where no signal is left, NaN where nothing was watched."""
+        return NoiseScale(jnp.asarray(self.noise_trace), jnp.asarray(self.noise_square)).scale
+
     def rows(self) -> list[dict[str, int | float]]:
-        """Return the rows reached, as dictionaries of plain numbers."""
+        """Return the rows reached, as dictionaries of plain numbers; what was not watched is left out."""
         columns = {name: np.asarray(column) for name, column in self._asdict().items()}
+        if np.isnan(columns["noise_trace"]).all() and np.isnan(columns["norm_median"]).all():
+            columns = {name: column for name, column in columns.items() if name not in WATCHED}
         return [
             {name: column[i].item() for name, column in columns.items()} for i in np.flatnonzero(columns["epoch"] >= 0)
         ]
 
 
+WATCHED = tuple(name for name in History._fields if name.startswith(("noise_", "norm_")))
+COLUMNS = len(History._fields) - 1  # of the rows of the program, which has no clock
+
+
+def full_rows(rows: np.ndarray) -> np.ndarray:
+    """Return rows that were saved before anything could be watched with columns for it."""
+    return np.pad(rows, [(0, 0), (0, COLUMNS - rows.shape[1])], constant_values=np.nan)
+
+
 def history_of(rows: np.ndarray, seconds: np.ndarray) -> History:
-    """Return host rows `dtype[E, 7]` and their clock `float64[E]` as a history."""
+    """Return host rows `dtype[E, 14]` and their clock `float64[E]` as a history."""
     epochs, *columns = rows.T
     host: Any = (*columns, seconds)
     return History(epochs.astype(np.int32), *host)

@@ -11,16 +11,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._objectives import weighted_log_likelihood
+from jaxnn._aggregates import Plain
+from jaxnn._objectives import weighted_log_likelihood, weighted_total
 from jaxnn._optimizer import Optimizer
 from jaxnn._state import State
 from jaxnn._types import Batch, Params
+from jaxnn.per_example._factors import make_factors
 
 
 def step(
     objective: Any,
     optimizer: Optimizer,
-    aggregate: str,
+    aggregate: Any,
     state: State,
     batch: Batch,
     *,
@@ -29,18 +31,27 @@ def step(
 ) -> tuple[tuple[Params, Any], tuple[Array, Any], Any]:
     """Return the next (params, opt_state), the batch's sums of log P and of weight, and, if asked, the two norms.
 
-    The gradient is that of the weighted sum of vmap(log_prob), with the weights inside: applied after vmap(grad) they
-    would make XLA hold one gradient an example (257 MiB against 4 for tied layers).
+    The mean and the sum are the gradient of the weighted sum of vmap(log_prob), with the weights inside: applied after
+    vmap(grad) they would make XLA hold one gradient an example (257 MiB against 4 for tied layers). Any other aggregate
+    is given the gradients in factors; `batch` then is `without_absent`.
     """
+    plain = isinstance(aggregate, Plain)
 
     def value(params):
         total, weight = weighted_log_likelihood(objective, params, batch)
         # A batch without weight has nothing to say: any finite value will do here, the step is undone below.
         mean = total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
-        scale = weight if aggregate == "sum" else 1
+        scale = weight if plain and aggregate.name == "sum" else 1
         return scale * (mean - objective.penalty(params)), (total, weight)
 
-    (v, (total, weight)), gradient = jax.value_and_grad(value, has_aux=True)(state.params)
+    if plain:
+        (v, (total, weight)), gradient = jax.value_and_grad(value, has_aux=True)(state.params)
+    else:
+        factors = make_factors(objective, state.params, batch)
+        total, weight = weighted_total(factors.log_likelihoods, batch.weight)
+        penalty, slope = jax.value_and_grad(objective.penalty)(state.params)
+        v = total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight) - penalty
+        gradient = jax.tree.map(lambda g, s: g.astype(s.dtype) - s, aggregate(factors), slope)
     update, opt_state = optimizer.update(
         gradient, state.opt_state, state.params, state.learning_rate, v, lambda p: value(p)[0]
     )

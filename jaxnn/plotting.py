@@ -35,8 +35,9 @@ def learning_curves(history: History, best_epoch: int | None = None) -> "Figure"
 
     Returns:
       A figure of one panel for each quantity the history has: log likelihood (train, a running mean over the epoch, and
-      hold-out), hold-out accuracy, |update| / |w| at the epoch's last step with the band from 0.1 to 1 % shaded. Panels
-      show where the curves end up; a much lower start is cut off and said in words.
+      hold-out), hold-out accuracy, |update| / |w| at the epoch's last step with the band from 0.1 to 1 % shaded, and
+      with `watch_gradients` the norms of single examples' gradients and the gradient noise scale. Panels show where the
+      curves end up; a much lower start is cut off and said in words.
 
     Example:
       >>> import jaxnn, optax
@@ -52,7 +53,8 @@ def learning_curves(history: History, best_epoch: int | None = None) -> "Figure"
     epoch, train, ratio = h["epoch"], h["log_likelihood"], h["update_ratio"]
     held, accuracy = h["hold_out_log_likelihood"], h["hold_out_accuracy"]
     has_accuracy, has_ratio = bool(np.isfinite(accuracy).any()), bool(np.any(ratio > 0))
-    heights = [2.2] + [1.0] * (has_accuracy + has_ratio)
+    is_watched = bool(np.any(h["norm_max"] > 0))
+    heights = [2.2] + [1.0] * (has_accuracy + has_ratio + 2 * is_watched)
     figure = _figure(6.4, 1.0 + 1.4 * sum(heights))
     top, *others = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
 
@@ -72,6 +74,8 @@ def learning_curves(history: History, best_epoch: int | None = None) -> "Figure"
         ax.plot(epoch, ratio, color=GREY, linewidth=1.5)
         ax.set_yscale("log")
         ax.set_ylabel("|update| / |w|\n(shaded: 0.1 to 1 %)")
+    if is_watched:
+        _gradients(h, np.asarray(history.noise_scale, np.float64)[reached], *others)
     for ax in figure.axes:
         _plain(ax)
         for at, style, what in ((best_epoch, "--", "returned"), (epoch.max(initial=-1), ":", "last")):
@@ -81,6 +85,19 @@ def learning_curves(history: History, best_epoch: int | None = None) -> "Figure"
     figure.axes[-1].set_xlabel("epoch")
     figure.axes[-1].locator_params(axis="x", integer=True)
     return figure
+
+
+def _gradients(h: dict[str, np.ndarray], noise_scale: np.ndarray, norms: "Axes", noise: "Axes") -> None:
+    """Draw how the norms of single examples' gradients spread, and the noise scale, both on a logarithmic scale."""
+    low, high = np.where(h["norm_min"] > 0, h["norm_min"], np.nan), h["norm_max"]
+    norms.fill_between(h["epoch"], low, high, color=PALE, linewidth=0)
+    norms.fill_between(h["epoch"], h["norm_q25"], h["norm_q75"], color="0.75", linewidth=0)
+    norms.plot(h["epoch"], h["norm_median"], color=BLUE, linewidth=1.8)
+    norms.set_ylabel("|gradient| of one\nexample (median,\nhalf, all)")
+    noise.plot(h["epoch"], np.where(np.isfinite(noise_scale), noise_scale, np.nan), color=BLUE, linewidth=1.8)
+    noise.set_ylabel("gradient noise\nscale (examples)")
+    for ax in (norms, noise):
+        ax.set_yscale("log")
 
 
 def confusion(evaluation: Evaluation, class_names: Sequence[str] | None = None) -> "Figure":

@@ -18,6 +18,7 @@ from small import HOLD_OUT, OBJECTIVE, PARAMS, PLAN, TRAIN, bits, rows_of, start
 
 import jaxnn
 from jaxnn import Batch, FullBatch, History, LogLikelihood, MiniBatch, Mlp, State, Status, Stochastic
+from jaxnn._aggregates import Plain
 from jaxnn._ascent import _ascent_step
 from jaxnn._door import checked_batch, strong
 from jaxnn._layout import can_turn, turned, turned_objective
@@ -298,7 +299,7 @@ def pieces(state, sizes, last_epoch, **limits):
     rows = empty_rows(last_epoch, state)
     limit = make_limits(state, last_epoch, limits.get("patience"), 0.0)
     data = [jax.tree.map(jnp.asarray, batch) for batch in (TRAIN, HOLD_OUT)]
-    run = Run(strong(OBJECTIVE), as_optimizer("test", optax.adam), *data, PLAN, "log_likelihood", "mean")
+    run = Run(strong(OBJECTIVE), as_optimizer("test", optax.adam), *data, PLAN, "log_likelihood", Plain("mean"))
     for i, size in enumerate(sizes):
         limit = limit._replace(begin=jnp.asarray(i == 0), steps=jnp.asarray(size, jnp.int32))
         state, rows = advance(run, state, rows, limit)
@@ -483,13 +484,13 @@ def test_a_step_needs_no_more_memory_than_the_gradient_of_the_sum(problem):
         return jnp.sum(jax.vmap(objective.per_example, (None, 0, 0))(params, batch.x, batch.y))
 
     gradient = temporaries(jax.jit(jax.grad(summed)), params, BIG)
-    inner = jax.jit(lambda o, s, b: step(o, sgd, "mean", s, b, may_be_empty=False)[:2])
+    inner = jax.jit(lambda o, s, b: step(o, sgd, Plain("mean"), s, b, may_be_empty=False)[:2])
     assert temporaries(inner, strong(objective), state, BIG) <= 1.1 * gradient
     if can_turn(objective, sgd):  # then this is how the loop of ascend takes it
         inside = strong(turned_objective(objective)), turned(state, state.params)
         assert temporaries(inner, *inside, BIG) <= 1.1 * gradient
     # ascent_step reports norms, so it must hold its gradient; for `grad` that is the output, and not counted above
-    public = temporaries(_ascent_step, strong(objective), state, BIG, optimizer=sgd, aggregate="mean")
+    public = temporaries(_ascent_step, strong(objective), state, BIG, Plain("mean"), optimizer=sgd)
     assert public <= 1.1 * (gradient + sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
 
 

@@ -21,6 +21,7 @@ from jaxnn._checks import (
     DownloadError,
     DtypeError,
     LabelError,
+    MemoryBudgetError,
     NonFiniteError,
     ShapeError,
     as_key,
@@ -457,7 +458,7 @@ def test_near_misses_are_suggested_and_others_listed():
 
 def test_every_error_is_a_value_error_or_a_type_error_and_public():
     errors = [ShapeError, DtypeError, LabelError, NonFiniteError, ConfigError, DataFormatError]
-    errors += [DownloadError, CheckpointError]
+    errors += [DownloadError, CheckpointError, MemoryBudgetError]
     found = [e for e in vars(_checks).values() if isinstance(e, type) and issubclass(e, Exception)]
     assert set(found) == set(errors)
     for error in errors:

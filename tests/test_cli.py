@@ -23,6 +23,7 @@ import jaxnn
 from jaxnn import cli
 from jaxnn._optimizer import OPTIMIZERS
 from jaxnn._progress import Progress
+from jaxnn._state import WATCHED
 from jaxnn.cli import _build, _help, _run_folder, _screen
 from jaxnn.cli._config import TrainConfig
 
@@ -71,10 +72,23 @@ def test_pictures_are_png_of_a_sane_size(xor, name):
 def test_history_has_every_column_and_a_row_an_epoch(xor):
     with (xor.folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == jaxnn.History._fields
+    assert tuple(rows[0]) == tuple(name for name in jaxnn.History._fields if name not in WATCHED)
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3, 4, 5]
     assert rows[0]["update_ratio"] == "nan"
     assert all(float(row["hold_out_log_likelihood"]) < 0 < float(row["seconds"]) for row in rows[1:])
+
+
+def test_clipped_gradients_are_watched_said_and_shown(tmp_path):
+    options = ["--aggregate", "clipped", "--max-norm", "0.5", "--watch-gradients", "--epochs", "2"]
+    done = run(*XOR, *options, "--run-folder", tmp_path / "run")
+    assert (done.code, done.err) == (0, "")
+    assert (
+        ", gradients clipped to 0.5" in done.out and ", gradients clipped to 0.5" in run("show", tmp_path / "run").out
+    )
+    saved = jaxnn.load_run(tmp_path / "run")
+    assert np.isfinite(saved.history.noise_trace).all() and (saved.history.norm_max > 0).all()
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        assert tuple(next(csv.reader(file))) == jaxnn.History._fields
 
 
 def test_config_says_what_was_run(xor):
@@ -297,6 +311,15 @@ ERRORS = [
     (["xor", "--seed", "-1"], "train: seed is a whole number >= 0; got seed=-1"),
     (["xor", "--batch-size", "0"], "MiniBatch: size is a whole number >= 1; got size=0"),
     (["xor", "--plan", "full", "--replacement"], "train: a full batch reads every example once; got .*; leave one"),
+    (["xor", "--aggregate", "clipped"], "train: clipped gradients have a largest norm; got .* without --max-norm; add"),
+    (
+        ["xor", "--max-norm", "1"],
+        "train: only clipped gradients have a largest norm; got --max-norm 1 with --aggregate",
+    ),
+    (
+        ["xor", "--aggregate", "clipped", "--max-norm", "-1"],
+        "train: max_norm is a number >= 0, or infinity; got max_norm=-1.0; pass one",
+    ),
     (["xor", "--hidden", "8", "0"], "Mlp: sizes.2. is a whole number >= 1; got sizes.2.=0"),
     (["xor", "--l2", "-1"], "LogLikelihood: l2 is a finite number >= 0; got l2=-1.0"),
     (["xor", "--class-weights", "1", "2", "3"], "data.class_weights: weights are one number a class; got shape .3,."),

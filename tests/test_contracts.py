@@ -17,9 +17,9 @@ NAMES = """
 Mlp Linear sigmoid tanh relu identity Bernoulli Categorical Gaussian bernoulli categorical gaussian LogLikelihood
 from_function Batch FullBatch Stochastic MiniBatch init_state ascent_step ascend fit evaluate predict predict_proba
 load_run summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
-CheckpointError __version__
+CheckpointError MemoryBudgetError clipped __version__
 """.split()
-MODULES = ["data", "checkpoint", "plotting"]
+MODULES = ["data", "per_example", "checkpoint", "plotting"]
 
 
 @pytest.mark.parametrize("name", NAMES + MODULES)

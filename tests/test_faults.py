@@ -49,7 +49,7 @@ from jaxnn import (
 FAULTS = {letter + str(i + 1) for letter, n in zip("ABCDEFG", (12, 7, 8, 8, 10, 14, 7), strict=True) for i in range(n)}
 ABSENT = {
     "E5": "a diverging lane of a sweep: `sweep` is still to come (lanes of vmap(ascend): test_ascent.py)",
-    "E6": "per-example gradients beyond memory: `per_example` is still to come",
+    "E6": "per-example gradients beyond memory: tests/test_per_example.py",
     "G4": "tests/test_download.py",
     "G5": "tests/test_download.py",
     "G6": "no archive is unpacked: an .npz is read member by member, by name (tests/test_read.py)",

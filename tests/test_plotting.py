@@ -11,6 +11,7 @@ import pytest
 import jaxnn
 from jaxnn import plotting
 from jaxnn._evaluate import Evaluation
+from jaxnn._state import WATCHED
 
 EPOCHS = np.arange(6)
 HISTORY = jaxnn.History(
@@ -21,6 +22,7 @@ HISTORY = jaxnn.History(
     gradient_norm=np.full(6, 1.0),
     update_ratio=np.array([np.nan, 5e-2, 4e-3, 3e-3, 2e-3, 1e-3]),
     learning_rate=np.full(6, 0.1),
+    **dict.fromkeys(WATCHED, np.full(6, np.nan)),
     seconds=np.arange(6.0),
 )
 COUNTS = np.array([[8.0, 2.0], [1.0, 9.0]])

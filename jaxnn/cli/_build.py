@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxnn import data
 from jaxnn._activations import ACTIVATIONS
-from jaxnn._checks import ConfigError, check_choice, check_integer, check_number
+from jaxnn._aggregates import clipped
+from jaxnn._checks import ConfigError, check_choice, check_integer, check_number, in_the_name_of
 from jaxnn._fit import FitResult, fit
 from jaxnn._likelihoods import bernoulli, categorical, gaussian
 from jaxnn._models import Mlp
@@ -90,6 +91,8 @@ class Problem:
             monitor=config.monitor,
             key=self.seeds.order,
             learning_rate=config.learning_rate,
+            aggregate=make_aggregate(config),
+            watch_gradients=config.watch_gradients,
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -110,6 +113,7 @@ def build(config: TrainConfig) -> Problem:
         config = replace(config, learning_rate=OPTIMIZERS[config.optimizer][1])
     check_number(WHO, "learning_rate", config.learning_rate)
     make_plan(config)
+    make_aggregate(config)
     seeds = make_seeds(config.seed)
     train, hold_out, test = load_parts(config, seeds.split)
     likelihood, num_outputs = infer_likelihood(train)
@@ -137,6 +141,24 @@ def make_plan(config: TrainConfig) -> Any:
             f"{WHO}: a full batch reads every example once; got --plan full --replacement; leave one of them out"
         )
     return FullBatch()
+
+
+def make_aggregate(config: TrainConfig) -> Any:
+    """Return the aggregate the options name."""
+    if config.aggregate != "clipped":
+        if config.max_norm is not None:
+            raise ConfigError(
+                f"{WHO}: only clipped gradients have a largest norm; got --max-norm {config.max_norm:g} with "
+                f"--aggregate {config.aggregate}; add --aggregate clipped, or leave it out"
+            )
+        return config.aggregate
+    if config.max_norm is None:
+        raise ConfigError(
+            f"{WHO}: clipped gradients have a largest norm; got --aggregate clipped without --max-norm; add --max-norm "
+            "1, say (--watch-gradients shows which norms there are)"
+        )
+    with in_the_name_of(WHO):
+        return clipped(config.max_norm)
 
 
 def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:

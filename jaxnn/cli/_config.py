@@ -119,6 +119,18 @@ class TrainConfig(Table, Common):
     """Size of a step. None: what the optimizer is usually
     given: 0.001; sgd 0.1; momentum, nesterov 0.01."""
 
+    aggregate: Literal["mean", "sum", "clipped"] = "mean"
+    """What a step makes of the gradients of its examples.
+    clipped: their mean, each shortened to --max-norm."""
+
+    max_norm: float | None = None
+    """With --aggregate clipped: the longest gradient of one
+    example."""
+
+    watch_gradients: bool = False
+    """Tell in history.csv and the picture, each epoch, how
+    noisy the gradients are and how their norms spread."""
+
     l2: float = 1e-4
     """Penalty 1/2 l2 |kernels|^2, in nats; biases are free."""
 

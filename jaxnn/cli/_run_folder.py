@@ -19,7 +19,6 @@ from jaxnn._checks import ConfigError
 from jaxnn._evaluate import Evaluation
 from jaxnn._fit import FitResult
 from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, is_run, sha256
-from jaxnn._state import History
 from jaxnn._version import __version__
 from jaxnn._whole import flush_folder, locked, make_folder, write_whole
 from jaxnn.checkpoint import Checkpoints, save
@@ -174,9 +173,10 @@ def write_result(folder: Path, problem: Problem, result: FitResult) -> None:
     (folder / METRICS).unlink(missing_ok=True)
     save(folder / PARAMS, result.params)
     text = io.StringIO(newline="")
-    rows = csv.DictWriter(text, History._fields, lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(result.history.rows())
+    rows = result.history.rows()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
     write_whole(folder / HISTORY, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
 
 

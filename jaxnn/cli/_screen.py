@@ -140,7 +140,7 @@ class Screen:
             "likelihood": f"{problem.likelihood} ({WHY[problem.likelihood].format(schema.num_classes)})",
             "model": f"{problem.objective.model!r}",
             "steps": f"{plan!r}: {plan.num_steps(sizes[0]):,} an epoch, {config.optimizer} at "
-            f"{config.learning_rate:g}, l2 {config.l2:g}",
+            f"{config.learning_rate:g}, l2 {config.l2:g}{how_made(config.aggregate, config.max_norm)}",
             "stopping": f"after {config.patience} epochs without a gain in {config.monitor.replace('_', ' ')} on the "
             f"hold-out, or after {config.epochs}",
         }
@@ -219,6 +219,11 @@ class Screen:
             self.say(f"next        jaxnn train --resume {shlex.quote(str(folder))}")
         elif from_file:
             self.say(f"next        jaxnn predict {shlex.quote(str(folder))} NEW_FILE")
+
+
+def how_made(aggregate: Any, max_norm: Any) -> str:
+    """Return what a step makes of the gradients of its examples, unless it is their mean."""
+    return {"sum": ", gradients summed", "clipped": f", gradients clipped to {max_norm}"}.get(aggregate, "")
 
 
 def classes_of(schema: Schema) -> str:

@@ -15,7 +15,7 @@ from jaxnn.cli._config import ShowConfig
 from jaxnn.cli._json import to_json
 from jaxnn.cli._output import say, write
 from jaxnn.cli._run_folder import written
-from jaxnn.cli._screen import classes_of, facts_of, figures_table, print_table
+from jaxnn.cli._screen import classes_of, facts_of, figures_table, how_made, print_table
 
 SHOWN = 8  # rows of the history
 HISTORY = {  # column -> heading, and how a number is written
@@ -64,7 +64,7 @@ def _facts(run: SavedRun) -> dict[str, str]:
         "likelihood": str(run.config["likelihood"]),
         "model": f"{run.objective.model!r}",
         "steps": f"{options.get('plan')}, {options.get('optimizer')} at {options.get('learning_rate')}, l2 "
-        f"{options.get('l2')}, seed {options.get('seed')}",
+        f"{options.get('l2')}, seed {options.get('seed')}{how_made(options.get('aggregate'), options.get('max_norm'))}",
     }
     if not options:  # a folder of `fit` knows what it was called with, in words
         called = _dict(run.config.get("facts"))

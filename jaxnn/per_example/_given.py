@@ -1,0 +1,61 @@
+"""What the functions are given: checked and made arrays before anything is compiled, or refused."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxnn._checks import ConfigError, ShapeError, check_integer, is_traced
+from jaxnn._door import batch_arrays, check_one_example, param_arrays, strong
+from jaxnn._types import Batch, Params, scalar
+
+MEMORY = 2**31  # bytes
+
+
+def checked(who: str, objective: Any, params: Params, batch: Any) -> tuple[Any, Params, Batch]:
+    """Return objective, parameters and batch as arrays; raise where they do not fit. Values are not looked at."""
+    params = param_arrays(who, objective, params)
+    batch = batch_arrays(who, objective, params, batch)
+    check_one_example(who, objective, params, batch)
+    return strong(objective), params, batch
+
+
+def checked_max_norm(who: str, max_norm: Any) -> Array:
+    """Return max_norm as an array; raise unless it is a number >= 0, infinity included."""
+    if not is_traced(max_norm):
+        is_number = isinstance(max_norm, int | float | np.number | np.ndarray | jax.Array) and np.ndim(max_norm) == 0
+        if not is_number or isinstance(max_norm, bool) or not float(max_norm) >= 0:
+            raise ConfigError(
+                f"{who}: max_norm is a number >= 0, or infinity; got max_norm={max_norm!r}; pass one: "
+                "per_example.norms tells which norms there are"
+            )
+    elif jnp.ndim(max_norm) != 0:
+        raise ShapeError(f"{who}: max_norm is one number; got shape {jnp.shape(max_norm)}; use jax.vmap for many")
+    return scalar(max_norm, jnp.promote_types(jnp.result_type(max_norm), jnp.float32))
+
+
+def checked_memory(who: str, memory: Any) -> int:
+    """Return memory as a number of bytes; raise unless it is a whole one >= 1."""
+    return check_integer(who, "memory", memory, at_least=1)
+
+
+def checked_direction(who: str, params: Params, direction: Any) -> Params:
+    """Return a direction as arrays; raise where it is no tree like the parameters."""
+    same = jax.tree.structure(params) == jax.tree.structure(direction)
+    if not same or jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, direction):
+        raise ShapeError(
+            f"{who}: a direction is a tree like the parameters; got {jax.tree.map(jnp.shape, direction)}; pass a "
+            "gradient, say"
+        )
+    return jax.tree.map(jnp.asarray, direction)
+
+
+def said(size: int | float) -> str:
+    """Return bytes in words."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1024
+    raise AssertionError
