@@ -11,10 +11,13 @@ from jaxtyping import Array, Float
 
 from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.per_example._analysis import Analysis, analyse
-from jaxnn.per_example._forms import Explicit, Form, Lookup, Product, rows_like, together, wide
+from jaxnn.per_example._forms import Explicit, Form, together
 from jaxnn.per_example._given import checked_max_norm
+from jaxnn.per_example._lookup import Lookup
 from jaxnn.per_example._matrix import Layout
 from jaxnn.per_example._noise import NoiseScale, noise_of
+from jaxnn.per_example._product import Product
+from jaxnn.per_example._rows import rows_like, wide
 from jaxnn.per_example._sites import ProductSite
 
 

@@ -12,9 +12,9 @@ from jaxnn._checks import ConfigError, MemoryBudgetError, check_integer, check_n
 from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
 from jaxnn.per_example._factors import make_factors
-from jaxnn.per_example._forms import wide
 from jaxnn.per_example._given import MEMORY, checked, checked_memory, said
 from jaxnn.per_example._measures import chunk_at, chunk_numbers, chunk_size
+from jaxnn.per_example._rows import wide
 
 WHO = "influence"
 _VECTORS = 6  # parameter trees that conjugate gradients hold for each test example

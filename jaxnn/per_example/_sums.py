@@ -5,7 +5,6 @@ from typing import Any
 from jaxnn._checks import ConfigError, ShapeError, check_number
 from jaxnn._types import Params, num_examples
 from jaxnn.per_example._factors import Clipping
-from jaxnn.per_example._forms import wide
 from jaxnn.per_example._given import MEMORY, checked, checked_direction, checked_max_norm, checked_memory
 from jaxnn.per_example._measures import (
     CLIPPED,
@@ -17,6 +16,7 @@ from jaxnn.per_example._measures import (
     measured,
 )
 from jaxnn.per_example._noise import NoiseScale
+from jaxnn.per_example._rows import wide
 
 
 def weighted_sum(objective: Any, params: Params, batch: Any, c: Any, *, memory: int = MEMORY) -> Params:
