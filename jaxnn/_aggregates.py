@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnn._checks import ConfigError, MemoryBudgetError, brief, check_choice
 from jaxnn._types import Batch, Params, scalar
@@ -58,10 +59,11 @@ def clipped(max_norm: Any) -> Clipped:
 
         Σ_i weight_i g_i min(1, C / |g_i|) / Σ_i weight_i
 
-    No single example can move a step far, so a few wrong labels do little harm; with noise added by the optimiser it is
-    the aggregate of private learning. Costs a few per cent more than the plain mean, see `per_example.clipped_sum` for
-    what holds at the edges. A gradient that is not finite contributes zero (its log likelihood still counts in the
-    history, and ends the run as diverged where it is not finite).
+    No single example can move a step far, so a few wrong labels do little harm. (Private learning needs noise and an
+    accounting besides, which are not here.) Costs about a tenth more than the plain mean. For the edges, see
+    `per_example.clipped_sum`. A gradient that is not finite contributes zero; its log likelihood still counts in the
+    history, and ends the run as diverged where it is not finite. A line search compares plain values, so it does not go
+    with this.
 
     An aggregate is any function of `per_example.Factors` that returns a tree like the parameters: the direction uphill,
     in the scale of a mean, without the penalty. Write your own as a module-level function, or as a frozen dataclass; a
@@ -123,6 +125,11 @@ def as_aggregate(who: str, aggregate: Any) -> Any:
         return Clipped(checked_max_norm(who, aggregate.max_norm))
     leaves = jax.tree.leaves(aggregate)
     if len(leaves) != 1 or leaves[0] is not aggregate:  # a pytree: its numbers are data
+        if not all(isinstance(leaf, bool | int | float | np.number | np.ndarray | jax.Array) for leaf in leaves):
+            raise ConfigError(
+                f"{who}: the leaves of an aggregate are numbers; got aggregate={brief(aggregate)}; make what is none a "
+                "meta field of its class"
+            )
         dtype = jax.dtypes.canonicalize_dtype(float)
         return jax.tree.map(
             lambda leaf: scalar(leaf, dtype) if isinstance(leaf, float) else jnp.asarray(leaf), aggregate

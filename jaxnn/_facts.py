@@ -68,7 +68,12 @@ def about_run(run: Run, state: State, train: Any, limits: dict[str, Any], *, ane
 
 def _plain_numbers(value: Any) -> Any:
     """Return a pytree with Python's numbers in place of arrays, and digests in place of large ones."""
-    return jax.tree.map(lambda leaf: float(str(leaf)) if np.ndim(leaf) == 0 else digest(leaf), value)
+
+    def plain(leaf: Any) -> Any:
+        is_real = np.ndim(leaf) == 0 and jax.numpy.issubdtype(jax.numpy.result_type(leaf), np.floating)
+        return float(str(leaf)) if is_real else digest(leaf)
+
+    return jax.tree.map(plain, value)
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._aggregates import Written
+from jaxnn._aggregates import Clipped, Plain
 from jaxnn._layout import can_turn, turned, turned_objective
 from jaxnn._objectives import weighted_log_likelihood
 from jaxnn._scores import CHUNK_SIZE, hold_out_scores, sum_over_chunks
@@ -109,7 +109,7 @@ def advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State,
     """Run until the run is over or `limits.steps` are taken, from any state, mid-epoch too: the program of `ascend`
     and `fit`.
     """
-    if not can_turn(run.objective, run.optimizer) or isinstance(run.aggregate, Written):
+    if not can_turn(run.objective, run.optimizer) or not isinstance(run.aggregate, Plain | Clipped):
         return _advance(run, state, rows, limits)
     run = replace(run, objective=turned_objective(run.objective))
     state, rows = _advance(run, turned(state, state.params), rows, limits)

@@ -87,8 +87,8 @@ class History(NamedTuple):
       log_likelihood: on the training data, nats per example, unpenalised: the running mean over the epoch, as the
         steps saw it (row 0: of the initial parameters on all of it).
       hold_out_log_likelihood, hold_out_accuracy: after the epoch; NaN without a hold-out (accuracy: without classes).
-      gradient_norm, update_ratio: of the objective's gradient, and |update| / |w|, at the epoch's last step; NaN in
-        row 0.
+      gradient_norm, update_ratio: of the direction (the objective's gradient, or the aggregate less that of the
+        penalty), and |update| / |w|, at the epoch's last step; NaN in row 0.
       learning_rate: as the state has it.
       noise_trace, noise_square: tr(Σ) and |G|² of the gradient noise scale; with those below, only where
         `watch_gradients` asked for it, else NaN. Measured after the epoch (row 0: before the first) on up to 2,048

@@ -183,15 +183,34 @@ def test_lanes_of_vmap_clip_each_to_its_own_norm():
         )
 
 
-def test_a_written_aggregate_sees_kernels_as_the_user_has_them():
-    seen = []
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The mean of the gradients, with each kernel's columns made 1 long: another thing if kernels lie turned."""
 
-    def look(gradients):
-        seen.append([form.shape for form in jax.tree.leaves(gradients.mean())])
-        return gradients.mean()
+    def __call__(self, gradients):
+        return jax.tree.map(lambda g: g / jnp.linalg.norm(g, axis=0), gradients.mean())
 
-    jaxnn.ascend(OBJECTIVE, optax.adam, start(), TRAIN, PLAN, 1, aggregate=look)
-    assert seen and all(shapes == [(3, 4), (4,), (4, 3), (3,)] for shapes in seen)
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("size",), meta_fields=())
+@dataclasses.dataclass(frozen=True)
+class SizedColumns:
+    """The same, with a number that is data."""
+
+    size: float
+
+    def __call__(self, gradients):
+        return jax.tree.map(lambda g: self.size * g, Columns()(gradients))
+
+
+@pytest.mark.parametrize(
+    "aggregate", [lambda g: Columns()(g), Columns(), SizedColumns(1.0)], ids="function static data".split()
+)
+def test_an_aggregate_of_a_user_sees_kernels_as_the_user_has_them(aggregate):
+    state = jaxnn.init_state(OBJECTIVE, optax.sgd, PARAMS, learning_rate=0.1)
+    one, _ = jaxnn.ascent_step(OBJECTIVE, optax.sgd, state, TRAIN, aggregate=aggregate)
+    run, _ = jaxnn.ascend(OBJECTIVE, optax.sgd, state, TRAIN, FullBatch(), 1, aggregate=aggregate)
+    np.testing.assert_allclose(flat(run.params), flat(one.params), atol=1e-6)
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing():
@@ -210,11 +229,12 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
     [
         ("maen", "ascend: aggregate is one of mean, sum; got aggregate='maen'; did you mean 'mean'?"),
         (None, "ascend: aggregate is one of mean, sum, or a function of per_example.Factors; got aggregate=None"),
+        (jaxnn.clipped, "ascend: an aggregate|clipped: max_norm is a number >= 0"),
         (MedianOfMeans, "ascend: an aggregate is a value; got the class aggregate=MedianOfMeans; pass MedianOfMeans("),
         (lambda g: g.norms(), r"ascend: an aggregate returns a tree like the parameters; got \(8,\)"),
         (lambda g: {"w": g.mean()}, "ascend: an aggregate returns a tree like the parameters; got {'w'"),
     ],
-    ids=["a misspelt word", "nothing", "a class", "norms", "another tree"],
+    ids=["a misspelt word", "nothing", "clipped itself", "a class", "norms", "another tree"],
 )
 def test_what_is_no_aggregate_is_refused(aggregate, text):
     with pytest.raises(ConfigError, match=text.replace("(B", r"\(B").replace("?", r"\?").replace("s(", r"s\(")):

@@ -318,7 +318,11 @@ ERRORS = [
     ),
     (
         ["xor", "--aggregate", "clipped", "--max-norm", "-1"],
-        "train: max_norm is a number >= 0, or infinity; got max_norm=-1.0; pass one",
+        "train: max_norm is a finite number >= 0; got max_norm=-1.0; pass such a number",
+    ),
+    (
+        ["xor", "--aggregate", "clipped", "--max-norm", "inf"],
+        "train: max_norm is a finite number >= 0; got max_norm=inf",
     ),
     (["xor", "--hidden", "8", "0"], "Mlp: sizes.2. is a whole number >= 1; got sizes.2.=0"),
     (["xor", "--l2", "-1"], "LogLikelihood: l2 is a finite number >= 0; got l2=-1.0"),

@@ -346,3 +346,14 @@ def test_a_limit_that_is_nan_where_it_cannot_be_refused_lets_nothing_through():
 def test_the_norms_are_over_all_leaves_together():
     _, clipping, _ = products([[3, 0], [0, 0]], [4, 0], 1.0)
     np.testing.assert_allclose(clipping.norms, [5, 0])
+
+
+def test_a_negative_limit_where_it_cannot_be_refused_lets_nothing_through():
+    total, _ = jax.device_get(quick_jit(lambda c: per_example.clipped_sum(OBJECTIVE, PARAMS, examples(), c))(-1.0))
+    assert np.isnan(flat(total)).any()
+
+
+def test_norms_have_derivatives_beside_an_absent_example():
+    batch = examples()._replace(weight=np.array([1, 1, 0, 1, 1, 1], np.float32))
+    slope = jax.grad(lambda p: per_example.factors(OBJECTIVE, p, batch).norms().sum())(PARAMS)
+    assert np.isfinite(flat(slope)).all() and flat(slope).any()

@@ -672,3 +672,46 @@ def test_unsigned_bytes_read_the_rows_beyond_the_reach_of_their_clipping():
     want = [jax.grad(log_prob)(table, jnp.asarray(a), b) for a, b in zip(x, y, strict=True)]
     got = per_example.gradients(jaxnn.from_function(log_prob), table, Batch(x, y))
     np.testing.assert_allclose(got, np.stack(want), atol=1e-6)
+
+
+def test_a_complex_product_is_kept_in_full():
+    # The gradient is the real part of the product, and the norm that of the real part.
+    def log_prob(w, x, y):
+        return jnp.sum(jnp.abs(jnp.fft.fft(x) @ w) ** 2) - y
+
+    rng = np.random.default_rng(0)
+    w, x = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32), rng.normal(size=(5, 4)).astype(np.float32)
+    objective, batch = jaxnn.from_function(log_prob), Batch(x, np.zeros(5, np.float32))
+    want = np.asarray(jax.vmap(jax.grad(log_prob), (None, 0, 0))(w, x, batch.y), np.float64).reshape(5, -1)
+    assert per_example.explain(objective, w, batch).leaves[0].way == "explicit"
+    np.testing.assert_allclose(per_example.norms(objective, w, batch), np.linalg.norm(want, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(per_example.gram(objective, w, batch), want @ want.T, rtol=1e-4, atol=1e-3)
+
+
+def test_unsigned_words_out_of_range_are_clipped_before_they_are_narrowed():
+    numbers = jax.lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(0,), start_index_map=(0,))
+
+    def log_prob(table, x, y):
+        rows = jax.lax.gather(table, x[:, None], numbers, (1, 4), mode="clip")
+        return categorical.log_prob(rows.sum(0), y)
+
+    table = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)
+    x, y = np.array([[2**32 - 1, 0], [3, 2**31]], np.uint32), np.array([0, 1], np.int32)
+    want = [jax.grad(log_prob)(table, jnp.asarray(a), b) for a, b in zip(x, y, strict=True)]
+    objective = jaxnn.from_function(log_prob)
+    made = make_factors(objective, table, Batch(jnp.asarray(x), jnp.asarray(y)))  # the door takes no such integers
+    np.testing.assert_allclose(made.materialise(), np.stack(want), atol=1e-6)
+
+
+def test_batches_of_two_shapes_may_go_two_ways():
+    def log_prob(w, x, y):  # one row is read as a product, several are read by a loop
+        h = x[0] @ w if len(x) == 1 else jax.lax.map(lambda row: row @ w, x).sum(0)
+        return categorical.log_prob(h, y)
+
+    rng = np.random.default_rng(0)
+    w, objective = jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), jaxnn.from_function(log_prob)
+    one, many = (
+        Batch(rng.normal(size=(n, t, 3)).astype(np.float32), np.arange(n, dtype=np.int32)) for n, t in ((3, 1), (2, 2))
+    )
+    a, b = (per_example.gradients(objective, w, batch).reshape(len(batch.y), -1) for batch in (one, many))
+    np.testing.assert_allclose(per_example.gram(objective, w, one, many), a @ b.T, atol=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxnn import data
 from jaxnn._activations import ACTIVATIONS
 from jaxnn._aggregates import clipped
-from jaxnn._checks import ConfigError, check_choice, check_integer, check_number, in_the_name_of
+from jaxnn._checks import ConfigError, check_choice, check_integer, check_number
 from jaxnn._fit import FitResult, fit
 from jaxnn._likelihoods import bernoulli, categorical, gaussian
 from jaxnn._models import Mlp
@@ -157,8 +157,8 @@ def make_aggregate(config: TrainConfig) -> Any:
             f"{WHO}: clipped gradients have a largest norm; got --aggregate clipped without --max-norm; add --max-norm "
             "1, say (--watch-gradients shows which norms there are)"
         )
-    with in_the_name_of(WHO):
-        return clipped(config.max_norm)
+    check_number(WHO, "max_norm", config.max_norm)
+    return clipped(config.max_norm)
 
 
 def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:

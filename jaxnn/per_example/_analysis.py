@@ -3,8 +3,8 @@
 A leaf W is *factored* where it enters only through matrix products z = a W (however it is transposed, reshaped or cast
 before) and look-ups z = W[i]: its gradient is then a sum of outer products of what the equation reads and ∂/∂z, which
 a probe added to z gives. Every other leaf is *explicit*: its gradient is asked for as it stands. Calls (`jit`,
-`checkpoint`) are looked into where a leaf enters them; loops, branches and functions with derivatives of their own are
-not.
+`checkpoint`, which then saves no memory) are looked into where a leaf enters them; loops, branches and functions with
+derivatives of their own are not.
 """
 
 from dataclasses import dataclass
@@ -186,7 +186,7 @@ class _Reader:
             elif site is not None:
                 self.sites.append(site)
                 self.outcomes.append(equation.outvars[0].aval)
-            elif name != "stop_gradient":
+            elif equation.outvars and name != "stop_gradient":  # what only prints has no derivative
                 self.use(places, _REASONS.get(name, f"enters {name}"))
         self.steps.append(Step(equation, places, tuple(outputs), None if site is None else len(self.sites) - 1))
 
@@ -208,6 +208,8 @@ class _Reader:
     def site_of(self, equation: Any, places: tuple[Any, ...]) -> Any:
         """Return the site that an equation is, if it is one."""
         name = equation.primitive.name
+        if any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in (*equation.invars, *equation.outvars)):
+            return None  # of a complex product the gradient is the real part, and its norm is not that of the product
         if name == "dot_general":
             operand = 0 if self.carries_example(places[0]) else 1
             if self.is_view(places[1 - operand]) and self.carries_example(places[operand]):

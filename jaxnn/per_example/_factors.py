@@ -79,7 +79,8 @@ class Factors:
     def _lengths(self) -> Array:
         """Return |g_i|; of an absent example, that of the row in its place times 0."""
         squares: Any = sum(form.squares() for form in self.forms)
-        return jnp.sqrt(squares)
+        zero = squares == 0  # there the root has no derivative, and that of absent examples must not be NaN
+        return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
 
     def weighted_sum(self, c: Any) -> Params:
         """Return Σ_i c_i g_i, a gradient; c is `float[N]`, and the weights of the batch are not looked at."""
@@ -111,6 +112,7 @@ class Factors:
         """Return `clipped_sum` in float32 or wider, over a number: here that costs no pass over the parameters."""
         norms = self._lengths()
         finite = jnp.isfinite(norms)
+        max_norm = jnp.where(max_norm >= 0, max_norm, jnp.nan).astype(norms.dtype)  # a traced one may be anything
         long = finite & ~(norms <= max_norm)  # also where the limit is NaN: nothing passes unseen
         scale = jnp.where(long, max_norm / jnp.where(long, norms, 1), finite.astype(norms.dtype))
         total = self.wide_sum(self._present(scale * (self.weights() / over)), finite)
@@ -139,7 +141,9 @@ class Factors:
         """Return <g_i, g'_j> for the examples of this batch and another (by default itself), same parameters."""
         other = self if other is None else other
         pairs: Any = zip(self.forms, other.forms, strict=True)
-        products: Any = sum(a.gram(b) for a, b in pairs)
+        products: Any = sum(
+            a.gram(b) if type(a) is type(b) else Explicit(a.each()).gram(Explicit(b.each())) for a, b in pairs
+        )
         return other._present(self._present(products).T).T
 
     def inner(self, direction: Params) -> Float[Array, " N"]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, ShapeError, check_integer, is_traced
+from jaxnn._checks import ConfigError, ShapeError, brief, check_integer, is_traced
 from jaxnn._door import batch_arrays, check_one_example, param_arrays, strong
 from jaxnn._types import Batch, Params, scalar
 
@@ -24,14 +24,14 @@ def checked(who: str, objective: Any, params: Params, batch: Any) -> tuple[Any, 
 
 def checked_max_norm(who: str, max_norm: Any) -> Array:
     """Return max_norm as an array; raise unless it is a number >= 0, infinity included."""
-    if not is_traced(max_norm):
-        is_number = isinstance(max_norm, int | float | np.number | np.ndarray | jax.Array) and np.ndim(max_norm) == 0
-        if not is_number or isinstance(max_norm, bool) or not float(max_norm) >= 0:
-            raise ConfigError(
-                f"{who}: max_norm is a number >= 0, or infinity; got max_norm={max_norm!r}; pass one: "
-                "per_example.norms tells which norms there are"
-            )
-    elif jnp.ndim(max_norm) != 0:
+    kinds = int | float | np.number | np.ndarray | jax.Array
+    is_number = isinstance(max_norm, kinds) and not isinstance(max_norm, bool)
+    if not is_number or (not is_traced(max_norm) and not (np.ndim(max_norm) == 0 and float(max_norm) >= 0)):
+        raise ConfigError(
+            f"{who}: max_norm is a number >= 0, or infinity; got max_norm={brief(max_norm)}; pass one: "
+            "per_example.norms tells which norms there are"
+        )
+    if jnp.ndim(max_norm) != 0:
         raise ShapeError(f"{who}: max_norm is one number; got shape {jnp.shape(max_norm)}; use jax.vmap for many")
     return scalar(max_norm, jnp.promote_types(jnp.result_type(max_norm), jnp.float32))
 

@@ -60,11 +60,13 @@ class LookupSite(NamedTuple):
     def factors(self, inputs: list[Any], d: Array) -> tuple[Array, Array]:
         """Return the indices i [T] and v [T, q] of one example, from its inputs and d = ∂ log P / ∂z."""
         p, q = self.layout.view
-        index = jnp.asarray(inputs[1]).reshape(self.rows, -1)[:, self.column].astype(jnp.int32)  # in uint8, p - 1 wraps
+        index = jnp.asarray(inputs[1])
+        index = index.reshape(self.rows, index.shape[-1] if index.ndim else 1)[:, self.column]
+        last = min(p - 1, jnp.iinfo(index.dtype).max)  # cut in its own dtype: 299 is no uint8, 2**32 - 1 no int32
         v = d.reshape(self.rows, q)
         if self.drops:
-            v = jnp.where(((index >= 0) & (index < p))[:, None], v, 0)
-        return jnp.clip(index, 0, p - 1), v
+            v = jnp.where(((index >= 0) & (index <= last))[:, None], v, 0)
+        return jnp.clip(index, 0, last).astype(jnp.int32), v
 
 
 def product_site(equation: Any, operand: int, leaf: int, layout: Layout) -> ProductSite | None:
