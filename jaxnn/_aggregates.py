@@ -1,6 +1,8 @@
 """How one direction is made of the gradients of a batch: their mean, their sum, clipped, or as a user writes it.
 
-w <- w + update(aggregate(g_1, ..., g_B) - ∇ penalty(w)),   g_i = ∇ log P(y_i | x_i; w)
+    w <- w + update(aggregate(g_1, ..., g_B) - ∇ penalty(w)),   g_i = ∇ log P(y_i | x_i; w)
+
+Only the mean and the sum do without one gradient an example.
 """
 
 from dataclasses import dataclass

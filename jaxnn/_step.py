@@ -37,12 +37,14 @@ def step(
     """
     plain = isinstance(aggregate, Plain)
 
+    def mean(total, weight):
+        # A batch without weight has nothing to say: any finite value will do here, the step is undone below.
+        return total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
+
     def value(params):
         total, weight = weighted_log_likelihood(objective, params, batch)
-        # A batch without weight has nothing to say: any finite value will do here, the step is undone below.
-        mean = total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
         scale = weight if plain and aggregate.name == "sum" else 1
-        return scale * (mean - objective.penalty(params)), (total, weight)
+        return scale * (mean(total, weight) - objective.penalty(params)), (total, weight)
 
     if plain:
         (v, (total, weight)), gradient = jax.value_and_grad(value, has_aux=True)(state.params)
@@ -50,7 +52,7 @@ def step(
         factors = make_factors(objective, state.params, batch)
         total, weight = weighted_total(factors.log_likelihoods, batch.weight)
         penalty, slope = jax.value_and_grad(objective.penalty)(state.params)
-        v = total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight) - penalty
+        v = mean(total, weight) - penalty
         gradient = jax.tree.map(lambda g, s: g.astype(s.dtype) - s, aggregate(factors), slope)
     update, opt_state = optimizer.update(
         gradient, state.opt_state, state.params, state.learning_rate, v, lambda p: value(p)[0]

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
-from jaxnn.per_example._measures import NOISE, NORMS, Measure, measured
+from jaxnn.per_example._measures import NOISE, Measure, measured
 
 SAMPLE = 2048  # examples looked at: all of a small set, few of a large one
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -20,7 +19,7 @@ def watched(objective: Any, params: Params, train: Batch) -> Float[Array, " 7"]:
     """Return tr(Σ) and |G|² of the noise scale, and quantiles of |g_i|, over training examples spread evenly."""
     n = num_examples(train)
     rows = np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.int32)
-    sample = without_absent(Batch(*(_taken(part, rows, n) for part in train)))
+    sample = train if len(rows) == n else Batch(*(jax.tree.map(lambda a: a[rows], part) for part in train))
     norms, noise = measured(
         objective, params, sample, shared=(None, 0.0), who="watch_gradients", measure=_BOTH, memory=_MEMORY
     )
@@ -30,14 +29,7 @@ def watched(objective: Any, params: Params, train: Batch) -> Float[Array, " 7"]:
     return jnp.concatenate([jnp.stack([noise.trace, noise.square]), spread])
 
 
-def _taken(part: Any, rows: np.ndarray, n: int) -> Any:
-    return part if len(rows) == n else jax.tree.map(lambda a: a[rows], part)
-
-
 _BOTH = Measure(
     lambda f, rows, shared: (f.norms(), NOISE.part(f, rows, shared)[1]),
-    lambda params, each, total, shared: (
-        NORMS.finish(params, each, (), shared),
-        NOISE.finish(params, (), total, shared),
-    ),
+    lambda params, each, total, shared: (each, NOISE.finish(params, (), total, shared)),
 )

@@ -229,7 +229,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
     [
         ("maen", "ascend: aggregate is one of mean, sum; got aggregate='maen'; did you mean 'mean'?"),
         (None, "ascend: aggregate is one of mean, sum, or a function of per_example.Factors; got aggregate=None"),
-        (jaxnn.clipped, "ascend: an aggregate|clipped: max_norm is a number >= 0"),
+        (jaxnn.clipped, "clipped: max_norm is a number >= 0, or infinity; got max_norm=Factors"),
         (MedianOfMeans, "ascend: an aggregate is a value; got the class aggregate=MedianOfMeans; pass MedianOfMeans("),
         (lambda g: g.norms(), r"ascend: an aggregate returns a tree like the parameters; got \(8,\)"),
         (lambda g: {"w": g.mean()}, "ascend: an aggregate returns a tree like the parameters; got {'w'"),

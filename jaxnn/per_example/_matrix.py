@@ -60,8 +60,7 @@ class Layout:
 
     def matrix(self, rows: Shape, columns: Shape) -> "Layout":
         """Return the layout with these axes of the view as the rows of a matrix and those as its columns."""
-        sizes = (math.prod(self.view[axis] for axis in axes) for axes in (rows, columns))
-        p, q = sizes
+        p, q = (math.prod(self.view[axis] for axis in axes) for axes in (rows, columns))
         return self.transposed((*rows, *columns)).reshaped((p, q))
 
     def to_view(self, leaf: Array) -> Array:

@@ -93,9 +93,7 @@ class Product:
     def inner(self, direction: Array) -> Array:
         """Return <g_i, direction>, [B]."""
         matrix = wide(self.layout.to_view(direction))
-        u, v = wide(self.u), wide(self.v)
-        through = self._matmul(u, matrix)
-        return jnp.sum(through * v, axis=(1, 2))
+        return jnp.sum(self._matmul(wide(self.u), matrix) * wide(self.v), axis=(1, 2))
 
     def gram(self, other: "Product") -> Array:
         """Return <g_i, g'_j>, [B, B']."""
