@@ -14,9 +14,9 @@ import numpy as np
 
 from jaxnn._checks import ConfigError, MemoryBudgetError, brief, check_choice
 from jaxnn._types import Batch, Params, scalar
+from jaxnn.per_example._chunks import factor_bytes
 from jaxnn.per_example._factors import Factors, make_factors
 from jaxnn.per_example._given import MEMORY, checked_max_norm, said
-from jaxnn.per_example._measures import example_bytes
 
 NAMES = ("mean", "sum")
 
@@ -95,9 +95,9 @@ def clipped(max_norm: Any) -> Clipped:
       ...     def __call__(self, gradients):  # jaxnn.per_example.Factors of one batch
       ...         weight = gradients.weights()
       ...         mine = jnp.arange(len(weight)) % self.groups == jnp.arange(self.groups)[:, None]
-      ...         shares = mine * weight / jnp.maximum((mine * weight).sum(1, keepdims=True), 1e-9)
-      ...         means = jax.vmap(gradients.weighted_sum)(shares)
-      ...         return jax.tree.map(lambda leaf: jnp.median(leaf, axis=0), means)
+      ...         shares = mine * weight / jnp.sum(mine * weight, axis=1, keepdims=True)
+      ...         means = jax.vmap(gradients.weighted_sum)(shares)  # NaN for a group without examples
+      ...         return jax.tree.map(lambda leaf: jnp.nanmedian(leaf, axis=0), means)
       >>> str(learn(MedianOfMeans(5)).status)
       'max_epochs'
 
@@ -157,7 +157,7 @@ def check_aggregate(who: str, aggregate: Any, objective: Any, params: Params, ba
     if isinstance(aggregate, Plain):
         return
     few = jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype), batch)
-    need = batch_size * example_bytes(objective, params, few)
+    need = batch_size * factor_bytes(objective, params, few)
     if need > MEMORY:
         raise MemoryBudgetError(
             f"{who}: the gradients of a batch fit in {said(MEMORY)}; got {batch_size:,} examples that take "

@@ -154,8 +154,8 @@ def as_key(who: str, key: Any) -> jax.Array:
     return key if isinstance(key, jax.Array) else jax.random.key(int(key))
 
 
-def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
-    """Return N; raise `ShapeError` unless every array of x and y has the same, non-zero number of rows."""
+def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None, at_least: int = 1) -> int:
+    """Return N; raise `ShapeError` unless every array of x and y has the same number of rows, and enough of them."""
     leaves, targets = jax.tree.leaves(x), [np.asarray(y)] if isinstance(y, list) else jax.tree.leaves(y)
     if not leaves or any(np.ndim(leaf) == 0 for leaf in leaves):
         raise ShapeError(
@@ -179,7 +179,7 @@ def check_leading_axis(who: str, x: Any, y: Any, weight: Any = None) -> int:
             f"{who}: weight is one number an example; got weight.shape={np.shape(weight)}, N={rows}; pass shape "
             f"({rows},)"
         )
-    if rows == 0:
+    if rows < at_least:
         raise ShapeError(f"{who}: there is at least one example; got x.shape={leaves[0].shape}; pass some rows")
     return rows
 

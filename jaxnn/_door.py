@@ -150,9 +150,9 @@ def _blanked(batch: Batch) -> Batch:
     return Batch(x, y, batch.weight)
 
 
-def batch_arrays(who: str, objective: Any, params: Params, data: Any) -> Batch:
+def batch_arrays(who: str, objective: Any, params: Params, data: Any, at_least: int = 1) -> Batch:
     """Return a `Dataset` or `Batch` as arrays in the dtype of the parameters; raise where they are no numbers, or have
-    not one row an example. Values are not looked at.
+    not one row an example, or too few rows. Values are not looked at.
     """
     batch = data.batch if isinstance(data, Dataset) else data
     if not isinstance(batch, Batch):
@@ -167,7 +167,7 @@ def batch_arrays(who: str, objective: Any, params: Params, data: Any) -> Batch:
     y = jax.tree.map(lambda a: _numeric(who, "y", a, dtype, cast_integers=False), y)
     wide = jnp.promote_types(dtype, jnp.float32)  # a weight of 257 is 256 in bfloat16
     weight = None if batch.weight is None else _numeric(who, "weight", batch.weight, wide, cast_integers=True)
-    check_leading_axis(who, x, y, weight)
+    check_leading_axis(who, x, y, weight, at_least)
     return Batch(x, y, weight)
 
 

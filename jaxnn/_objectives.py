@@ -52,7 +52,7 @@ def without_absent(batch: Batch) -> Batch:
     A present row, not zeros: a user's function need not be differentiable at zeros (x / |x|), and 0 * NaN is NaN. Zeros
     only where no row is present.
     """
-    if batch.weight is None:
+    if batch.weight is None or num_examples(batch) == 0:
         return batch
     present = batch.weight > 0
     first = jnp.argmax(present)

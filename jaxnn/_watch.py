@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnn._types import Batch, Params, num_examples
-from jaxnn.per_example._measures import NOISE, Measure, measured
+from jaxnn.per_example._measures import NORMS_AND_NOISE, measured
 
 SAMPLE = 2048  # examples looked at: all of a small set, few of a large one
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -21,15 +21,9 @@ def watched(objective: Any, params: Params, train: Batch) -> Float[Array, " 7"]:
     rows = np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.int32)
     sample = train if len(rows) == n else Batch(*(jax.tree.map(lambda a: a[rows], part) for part in train))
     norms, noise = measured(
-        objective, params, sample, shared=(None, 0.0), who="watch_gradients", measure=_BOTH, memory=_MEMORY
+        objective, params, sample, shared=(None, 0.0), who="watch_gradients", measure=NORMS_AND_NOISE, memory=_MEMORY
     )
     if sample.weight is not None:
         norms = jnp.where(sample.weight > 0, norms, jnp.nan)
     spread = jnp.nanquantile(norms, jnp.asarray(QUANTILES, norms.dtype))
     return jnp.concatenate([jnp.stack([noise.trace, noise.square]), spread])
-
-
-_BOTH = Measure(
-    lambda f, rows, shared: (f.norms(), NOISE.part(f, rows, shared)[1]),
-    lambda params, each, total, shared: (each, NOISE.finish(params, (), total, shared)),
-)

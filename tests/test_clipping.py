@@ -45,7 +45,7 @@ def _clipped(params, batch, max_norm):
 
 @quick_jit
 def _chunked(params, batch, max_norm):
-    return per_example.clipped_sum(OBJECTIVE, params, batch, max_norm, memory=200)  # two examples at once
+    return per_example.clipped_sum(OBJECTIVE, params, batch, max_norm, memory=700)  # two examples at once
 
 
 @quick_jit
@@ -231,6 +231,33 @@ def test_a_gradient_that_almost_cancels_along_a_sequence_is_clipped_to_c():
     for i in range(3):
         total, clipping = jax.device_get(of_sequences(x[i : i + 1].repeat(3, 0), np.float32(limit)))
         assert lengths(flat(total)) <= 3 * limit * (1 + 1e-2), clipping
+
+
+@quick_jit
+def clipped_one_by_one(w, x, y, max_norm):
+    """The norm and the clipped gradient of every sequence, each a batch of its own."""
+    objective = jaxnn.from_function(lambda w, x, y: jaxnn.gaussian.log_prob((x @ w).sum(0), y))
+
+    def alone(row):
+        total, clipping = per_example.clipped_sum(objective, w, Batch(*(a[None] for a in row)), max_norm)
+        return total, clipping.norms[0]
+
+    return jax.lax.map(alone, (x, y))
+
+
+@pytest.mark.parametrize("opposed", [0.0, 0.5, 0.9, 0.99])
+def test_clipped_gradients_of_sequences_are_at_most_c_to_the_last_bits(opposed):
+    """T = 4, by Gram matrices, whose terms of both signs leave an error: it is on the safe side."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4, 16))
+    x[:, 1::2] = (1 - opposed) * x[:, 1::2] - opposed * x[:, ::2]
+    w, x, y = (a.astype(np.float32) for a in (0.3 * rng.normal(size=(16, 32)), x, rng.normal(size=(300, 32))))
+    c = np.float32(0.05)
+    totals, norms = jax.device_get(clipped_one_by_one(w, x, y, c))
+    raw, _ = jax.device_get(clipped_one_by_one(w, x, y, np.float32(np.inf)))
+    exact, sizes = (lengths(a.reshape(300, -1).astype(float)) for a in (raw, totals))
+    assert np.all(exact > c) and np.all(sizes <= c * (1 + 4 * EPS)) and np.all(sizes >= c * (1 - 1e-3))
+    assert np.all(norms >= exact)  # rounded up, by more than it can be wrong
 
 
 # --------------------------------------------------------------------------------------------------------- broken rows

@@ -269,7 +269,7 @@ def test_options_come_back_from_json_as_they_were(whole):
 
 
 def test_a_second_signal_ends_at_once_and_keeps_what_was_saved(stop_at):
-    stop_at(20.3, look=lambda: time.sleep(0.3), times=2)  # until the save in the background is done
+    stop_at(20.3, look=lambda: time.sleep(1), times=2)  # until the save in the background is done
     done = run(*XOR, *EPOCHS, "--save-every", "0", "--run-folder", "run")
     assert (done.code, done.err) == (130, "jaxnn: interrupted\n")
     assert not Path("run/metrics.json").exists()

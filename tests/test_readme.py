@@ -90,7 +90,7 @@ def test_the_guide_to_run_folders_runs_as_written_and_names_every_file(tmp_path,
         exec(compile(block, str(GUIDE), "exec"), names)
     assert jaxnn.load_run("runs/mine").status == str(names["result"].status)
     assert names["content"].info == {"accuracy": 0.97} and names["info"] == {"step": 7}
-    assert "state.best.params.0.kernel" in jaxnn.checkpoint.read(*pathlib.Path("runs/mine").iterdir()).arrays
+    assert "state.best.params.0.kernel" in jaxnn.checkpoint.read(max(pathlib.Path("runs/mine").iterdir())).arrays
     text = GUIDE.read_text()
     assert [name for name in _run_folder.FILES if not name.endswith(".png") and name not in text] == []
 

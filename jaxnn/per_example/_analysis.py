@@ -2,9 +2,9 @@
 
 A leaf W is *factored* where it enters only through matrix products z = a W (however it is transposed, reshaped or cast
 before) and look-ups z = W[i]: its gradient is then a sum of outer products of what the equation reads and ∂/∂z, which
-a probe added to z gives. Every other leaf is *explicit*: its gradient is asked for as it stands. Calls (`jit`,
-`checkpoint`, which then saves no memory) are looked into where a leaf enters them; loops, branches and functions with
-derivatives of their own are not.
+a probe added to z gives. Every other leaf is *explicit*: its gradient is asked for as it stands; so is one that an
+example uses so often that the factors would be larger. Calls (`jit`, `checkpoint`, which then saves no memory) are
+looked into where a leaf enters them; loops, branches and functions with derivatives of their own are not.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from jaxnn._models import leaf_name
 from jaxnn.per_example._matrix import Layout, Shape
-from jaxnn.per_example._sites import lookup_site, product_site
+from jaxnn.per_example._sites import LookupSite, lookup_site, product_site
 
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
 _SAME_NUMBERS = {"copy", "copy_p", "sharding_constraint"}
@@ -50,7 +50,10 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True)
 class Analysis:
-    """One log probability as a flat list of equations, with its sites and the way of every leaf."""
+    """One log probability as a flat list of equations, with its sites and the way of every leaf.
+
+    `num_bytes` are those of all values that it computes for one example.
+    """
 
     steps: list[Step]
     constants: dict[int, Any]
@@ -60,6 +63,7 @@ class Analysis:
     sites: list[Any]
     probes: list[Any]
     ways: list[Way]
+    num_bytes: int
 
     def evaluate(self, inputs: list[Any], probes: list[Array]) -> tuple[Array, list[list[Any]]]:
         """Return log P with a probe added to what each site makes, and the inputs of the sites."""
@@ -94,32 +98,15 @@ def analyse(objective: Any, params: Any, x: Any, y: Any) -> Analysis:
     closed = jax.make_jaxpr(log_prob)(leaves, objective, x, y)
     reader = _Reader()
     inputs = [reader.place() for _ in closed.jaxpr.invars]
-    numbers = len(jax.tree.leaves(objective))
     for i, leaf in enumerate(leaves):
         reader.views[inputs[i]] = i, Layout(leaf.shape)
-    reader.of_example.update(inputs[len(leaves) + numbers :])
+    reader.of_example.update(inputs[len(leaves) + len(jax.tree.leaves(objective)) :])
     (output,) = reader.read(closed.jaxpr, closed.consts, inputs)
     reader.use([output], "is what log_prob returns")
-    ways = []
-    for i, (path, leaf) in enumerate(named):
-        sites = tuple(n for n, site in enumerate(reader.sites) if site.leaf == i)
-        reason = reader.reasons.get(i)
-        if reason is None and len({reader.sites[n].layout for n in sites}) > 1:
-            reason = "is tied between products that lay it out differently"
-        ways.append(Way(leaf_name(path) or "params", leaf.shape, leaf.dtype, () if reason else sites, reason))
-    kept = [n for way in ways for n in way.sites]
-    number = {old: new for new, old in enumerate(kept)}
-    steps = [step._replace(site=number.get(step.site)) if step.site is not None else step for step in reader.steps]
-    return Analysis(
-        steps=steps,
-        constants=reader.constants,
-        inputs=inputs,
-        output=output,
-        size=reader.size,
-        sites=[reader.sites[n] for n in kept],
-        probes=[reader.outcomes[n] for n in kept],
-        ways=[way._replace(sites=tuple(number[n] for n in way.sites)) for way in ways],
-    )
+    ways = [
+        reader.way_of(i, leaf_name(path) or "params", leaf.shape, leaf.dtype) for i, (path, leaf) in enumerate(named)
+    ]
+    return reader.analysis(inputs, output, ways)
 
 
 class _Reader:
@@ -134,6 +121,7 @@ class _Reader:
         self.sites: list[Any] = []
         self.outcomes: list[Any] = []
         self.reasons: dict[int, str] = {}
+        self.num_bytes = 0
 
     def place(self) -> int:
         """Return a new place."""
@@ -152,6 +140,29 @@ class _Reader:
     def carries_example(self, place: Any) -> bool:
         """Return whether the value at a place depends on the example."""
         return not isinstance(place, jex.Literal) and place in self.of_example
+
+    def way_of(self, leaf: int, name: str, shape: Shape, dtype: Any) -> Way:
+        """Return what becomes of a leaf, after all is read."""
+        numbers = tuple(n for n, site in enumerate(self.sites) if site.leaf == leaf)
+        reason = self.reasons.get(leaf) or _too_much([self.sites[n] for n in numbers])
+        return Way(name, shape, dtype, () if reason else numbers, reason)
+
+    def analysis(self, inputs: list[int], output: Any, ways: list[Way]) -> Analysis:
+        """Return what was read, without the sites of leaves that are explicit after all."""
+        kept = [n for way in ways for n in way.sites]
+        number = {old: new for new, old in enumerate(kept)}
+        steps = [step._replace(site=number.get(step.site)) if step.site is not None else step for step in self.steps]
+        return Analysis(
+            steps=steps,
+            constants=self.constants,
+            inputs=inputs,
+            output=output,
+            size=self.size,
+            sites=[self.sites[n] for n in kept],
+            probes=[self.outcomes[n] for n in kept],
+            ways=[way._replace(sites=tuple(number[n] for n in way.sites)) for way in ways],
+            num_bytes=self.num_bytes,
+        )
 
     def read(self, jaxpr: Any, constants: Any, inputs: list[Any]) -> list[Any]:
         """Read the equations of a jaxpr whose inputs lie at these places; return the places of its outputs."""
@@ -176,6 +187,7 @@ class _Reader:
         """Add an equation to the program; say what its outputs are."""
         if any(map(self.carries_example, places)):
             self.of_example.update(outputs)
+            self.num_bytes += _made_by(equation)
         site = None
         if any(map(self.is_view, places)):
             layout = self.view_of(equation, places)
@@ -218,6 +230,26 @@ class _Reader:
             if self.is_view(places[0]) and self.carries_example(places[1]):
                 return lookup_site(equation, *self.views[places[0]])
         return None
+
+
+def _made_by(equation: Any) -> int:
+    """Return the bytes of all that an equation makes, and those inside it: a loop keeps its own for the way back."""
+    inner = [getattr(value, "jaxpr", value) for value in jax.tree.leaves(tuple(equation.params.values()))]
+    within = sum(_made_by(e) for jaxpr in inner if isinstance(jaxpr, jex.Jaxpr) for e in jaxpr.eqns)
+    made = sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars if hasattr(v.aval, "dtype"))
+    return made + within * equation.params.get("length", 1)
+
+
+def _too_much(sites: list[Any]) -> str | None:
+    """Return why the factors of these sites are not worth keeping, None where they are."""
+    if not sites:
+        return None
+    if len({site.layout for site in sites}) > 1:
+        return "is tied between products that lay it out differently"
+    (p, q), rows = sites[0].layout.view, sum(site.rows for site in sites)
+    is_table = all(isinstance(site, LookupSite) for site in sites)  # an index in place of p numbers
+    held = rows * ((1 if is_table else p) + q)
+    return f"its factors, {rows} rows, are larger" if rows > 1 and held > p * q else None
 
 
 _REASONS = {

@@ -10,18 +10,10 @@ from jaxtyping import Array, Float
 from jaxnn._checks import MemoryBudgetError
 from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
+from jaxnn.per_example._chunks import chunk_at, chunk_numbers, chunk_size, factor_bytes, joined
 from jaxnn.per_example._factors import Factors, make_factors
 from jaxnn.per_example._given import MEMORY, checked, checked_direction, checked_memory, said
-from jaxnn.per_example._measures import (
-    INNER,
-    NORMS,
-    chunk_at,
-    chunk_numbers,
-    chunk_size,
-    example_bytes,
-    joined,
-    measured,
-)
+from jaxnn.per_example._measures import INNER, NORMS, ask, measured
 
 _AT_ONCE = 4096  # examples whose log likelihoods are computed at once
 
@@ -57,7 +49,7 @@ def factors(objective: Any, params: Params, batch: Any, *, memory: int = MEMORY)
       objective: `LogLikelihood`, or `from_function(log_prob)`.
       params: a pytree of floating-point arrays.
       batch: `Batch` or `Dataset`. Values are not looked at: an illegal label or a NaN gives gradients that are NaN.
-      memory: the bytes that the factors may take.
+      memory: the bytes that the factors may take; while they are made, the values of the model come on top.
 
     Returns:
       `Factors`, whose methods are the functions of this module; several of them share the one pass.
@@ -74,7 +66,7 @@ def factors(objective: Any, params: Params, batch: Any, *, memory: int = MEMORY)
 
 @partial(jax.jit, static_argnames="memory")
 def _factors(objective: Any, params: Params, batch: Batch, *, memory: int) -> Factors:
-    need = num_examples(batch) * example_bytes(objective, params, batch)
+    need = num_examples(batch) * factor_bytes(objective, params, batch)
     if need > memory:
         raise MemoryBudgetError(
             f"factors: all examples at once fit in memory; got memory={said(memory)} for {num_examples(batch):,} "
@@ -134,8 +126,7 @@ def norms(objective: Any, params: Params, batch: Any, *, memory: int = MEMORY) -
       >>> jaxnn.per_example.norms(objective, objective.model.init(0), batch).tolist()  # |(x, 1)| |onehot(y) - p|
       [1.2247..., 1.2247..., 1.2247...]
     """
-    who = "norms"
-    return measured(*checked(who, objective, params, batch), who=who, measure=NORMS, memory=checked_memory(who, memory))
+    return ask("norms", NORMS, objective, params, batch, memory)
 
 
 def inner(objective: Any, params: Params, batch: Any, direction: Params, *, memory: int = MEMORY) -> Float[Array, " N"]:

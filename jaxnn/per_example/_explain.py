@@ -9,9 +9,9 @@ import numpy as np
 
 from jaxnn._types import Params, num_examples, one_example
 from jaxnn.per_example._analysis import analyse
+from jaxnn.per_example._chunks import factor_shapes
 from jaxnn.per_example._forms import Explicit, Lookup
 from jaxnn.per_example._given import checked, said
-from jaxnn.per_example._measures import factor_shapes
 from jaxnn.per_example._sites import ProductSite
 
 

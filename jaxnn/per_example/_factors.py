@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.per_example._analysis import Analysis, analyse
 from jaxnn.per_example._forms import Explicit, Form, together
-from jaxnn.per_example._given import checked_max_norm
+from jaxnn.per_example._given import check_smoothing, checked_direction, checked_max_norm, checked_numbers
 from jaxnn.per_example._lookup import Lookup
 from jaxnn.per_example._matrix import Layout
 from jaxnn.per_example._noise import NoiseScale, noise_of
@@ -83,8 +83,11 @@ class Factors:
         return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
 
     def weighted_sum(self, c: Any) -> Params:
-        """Return Σ_i c_i g_i, a gradient; c is `float[N]`, and the weights of the batch are not looked at."""
-        return self.as_gradient(self.wide_sum(c))
+        """Return Σ_i c_i g_i, a gradient; c is `float[N]`, and the weights of the batch are not looked at.
+
+        A gradient that is not finite makes the sum so, also where its c is 0; `clipped_sum` leaves it out.
+        """
+        return self.as_gradient(self.wide_sum(checked_numbers("weighted_sum", c, len(self.log_likelihoods))))
 
     def wide_sum(self, c: Any, keep: Any = None) -> Params:
         """Return Σ_i c_i g_i in float32 or wider, over the examples to keep; the others may hold anything."""
@@ -93,7 +96,9 @@ class Factors:
         def total(keep: Any = None) -> Params:
             return self._tree([form.total(keep) for form in forms])
 
-        return total() if keep is None else jax.lax.cond(jnp.all(keep), total, lambda: total(keep))
+        if keep is None or len(keep) == 0:
+            return total()
+        return jax.lax.cond(jnp.all(keep), total, lambda: total(keep))
 
     def as_gradient(self, tree: Params) -> Params:
         """Return a tree like the parameters in their dtypes."""
@@ -148,16 +153,21 @@ class Factors:
 
     def inner(self, direction: Params) -> Float[Array, " N"]:
         """Return <g_i, direction>: how fast each log P grows when the parameters move that way."""
-        leaves = self.structure.flatten_up_to(direction)
+        return self._inner("inner", direction)
+
+    def _inner(self, who: str, direction: Params) -> Array:
+        like = self._tree([jax.ShapeDtypeStruct(form.shape, form.dtype) for form in self.forms])
+        leaves = jax.tree.leaves(checked_direction(who, like, direction))
         return self._present(sum(form.inner(leaf) for form, leaf in zip(self.forms, leaves, strict=True)))
 
     def fisher_vector_product(self, direction: Params) -> Params:
         """Return F v = Σ_i weight_i g_i <g_i, v> / Σ_i weight_i; F is the empirical Fisher matrix: labels as given."""
-        weight = self.weights()
-        return self.weighted_sum(weight / jnp.sum(weight) * self.inner(direction))
+        along = self._inner("fisher_vector_product", direction)
+        return self.as_gradient(self._mean(along))
 
     def noise_scale(self, previous: NoiseScale | None = None, decay: float = 0.9) -> NoiseScale:
         """Return the gradient noise scale of the batch, smoothed with what was known before (a share of `decay`)."""
+        check_smoothing("noise_scale", previous, decay)
         weight, mean = self.weights(), self._mean()
         weights = jnp.sum(weight), jnp.sum(weight * weight)
         return noise_of(jnp.sum(weight * jnp.square(self.norms())), mean, *weights, previous, decay)
@@ -176,12 +186,13 @@ class Factors:
         """Return rows with zeros for absent examples, whatever stands in their place."""
         return rows if self.weight is None else jnp.where(rows_like(self.weight > 0, rows), rows, 0)
 
-    def _mean(self) -> Params:
+    def _mean(self, c: Any = 1) -> Params:
+        """Return Σ_i weight_i c_i g_i / Σ_i weight_i, in float32 or wider."""
         weight = self.weights()
         total = jnp.sum(weight)
-        return jax.tree.map(lambda leaf: leaf / total, self.wide_sum(weight))
+        return jax.tree.map(lambda leaf: leaf / total, self.wide_sum(weight * c))
 
-    def _tree(self, leaves: list[Array]) -> Params:
+    def _tree(self, leaves: list[Any]) -> Params:
         return jax.tree.unflatten(self.structure, leaves)
 
 

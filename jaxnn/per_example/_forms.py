@@ -32,9 +32,16 @@ class Explicit:
     c: Any = None
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the leaf."""
+        return self.g.shape[1:]
+
+    @property
     def dtype(self) -> Any:
         """The dtype of the leaf."""
         return self.g.dtype
+
+    working = 0  # numbers an example that `squares` needs besides
 
     def squares(self) -> Array:
         """Return |g_i|², [B]."""

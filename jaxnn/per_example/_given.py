@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, ShapeError, brief, check_integer, is_traced
+from jaxnn._checks import ConfigError, ShapeError, brief, check_integer, check_number, is_traced
 from jaxnn._door import batch_arrays, check_one_example, param_arrays, strong
 from jaxnn._types import Batch, Params, scalar
+from jaxnn.per_example._noise import NoiseScale
+from jaxnn.per_example._rows import wide
 
 MEMORY = 2**31  # bytes
 
 
-def checked(who: str, objective: Any, params: Params, batch: Any) -> tuple[Any, Params, Batch]:
+def checked(who: str, objective: Any, params: Params, batch: Any, at_least: int = 0) -> tuple[Any, Params, Batch]:
     """Return objective, parameters and batch as arrays; raise where they do not fit. Values are not looked at."""
     params = param_arrays(who, objective, params)
-    batch = batch_arrays(who, objective, params, batch)
+    batch = batch_arrays(who, objective, params, batch, at_least)
     check_one_example(who, objective, params, batch)
     return strong(objective), params, batch
 
@@ -41,15 +43,32 @@ def checked_memory(who: str, memory: Any) -> int:
     return check_integer(who, "memory", memory, at_least=1)
 
 
+def checked_numbers(who: str, c: Any, n: int) -> Array:
+    """Return c as an array, float32 or wider; raise unless it is one number an example."""
+    c = wide(c)
+    if c.shape != (n,):
+        raise ShapeError(f"{who}: c is one number an example; got c.shape={c.shape}, N={n}; pass shape ({n},)")
+    return c
+
+
 def checked_direction(who: str, params: Params, direction: Any) -> Params:
-    """Return a direction as arrays; raise where it is no tree like the parameters."""
+    """Return a direction as arrays; raise where it is no tree like the parameters, or their shapes and dtypes."""
     same = jax.tree.structure(params) == jax.tree.structure(direction)
-    if not same or jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, direction):
+    if not same or [a.shape for a in jax.tree.leaves(params)] != list(map(jnp.shape, jax.tree.leaves(direction))):
         raise ShapeError(
             f"{who}: a direction is a tree like the parameters; got {jax.tree.map(jnp.shape, direction)}; pass a "
             "gradient, say"
         )
     return jax.tree.map(jnp.asarray, direction)
+
+
+def check_smoothing(who: str, previous: Any, decay: Any) -> None:
+    """Raise unless these say how to smooth a noise scale."""
+    if previous is not None and not isinstance(previous, NoiseScale):
+        raise ConfigError(
+            f"{who}: previous is what an earlier call returned; got {type(previous).__name__}; pass that, or None"
+        )
+    check_number(who, "decay", decay, at_most=1)
 
 
 def said(size: int | float) -> str:

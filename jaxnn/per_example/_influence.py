@@ -11,9 +11,9 @@ from jaxtyping import Array
 from jaxnn._checks import ConfigError, MemoryBudgetError, check_integer, check_number, check_positive
 from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
+from jaxnn.per_example._chunks import chunk_at, chunk_numbers, chunk_size
 from jaxnn.per_example._factors import make_factors
 from jaxnn.per_example._given import MEMORY, checked, checked_memory, said
-from jaxnn.per_example._measures import chunk_at, chunk_numbers, chunk_size
 from jaxnn.per_example._rows import wide
 
 WHO = "influence"
@@ -101,8 +101,8 @@ def influence(
     if damping is not None:
         check_positive(WHO, "damping", damping)
     check_integer(WHO, "iterations", iterations, at_least=1)
-    checked_many = [checked(WHO, objective, w, train) for w in many]
-    (made, first, train_batch), test_batch = checked_many[0], checked(WHO, objective, many[0], test)[2]
+    checked_many = [checked(WHO, objective, w, train, at_least=1) for w in many]
+    (made, first, train_batch), test_batch = checked_many[0], checked(WHO, objective, many[0], test, at_least=1)[2]
     check_integer(WHO, "top", top, at_least=1, at_most=num_examples(train_batch))
     need = _VECTORS * sum(4 * leaf.size for leaf in jax.tree.leaves(first)) if damping is not None else 0
     if need > memory:

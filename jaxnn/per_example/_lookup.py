@@ -23,6 +23,17 @@ class Lookup:
     layout: Layout
     dtype: Any
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the leaf."""
+        return self.layout.shape
+
+    @property
+    def working(self) -> int:
+        """Numbers an example that `squares` needs besides."""
+        rows = self.v.shape[1]
+        return rows * rows if rows > 1 else 0
+
     def squares(self) -> Array:
         """Return |g_i|², [B]."""
         return squares_of(self._by_row())
@@ -31,7 +42,7 @@ class Lookup:
         """Return v, [B, T, q], with all that one row of the table receives at its first place."""
         if self.v.shape[1] == 1:
             return self.v
-        return by_blocks(lambda row: _gathered(*row), (self.index, self.v), self.v.shape[1] ** 2)
+        return by_blocks(lambda row: _gathered(*row), (self.index, self.v), self.working)
 
     def times(self, c: Array, keep: Array | None = None) -> "Lookup":
         """Return c_i g_i, zero where an example is not to be kept."""

@@ -1,6 +1,5 @@
 """What is asked of the factors of a batch, so that it can be had in one pass, or in chunks that fit in memory."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import MemoryBudgetError
 from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
+from jaxnn.per_example._chunks import chunk_at, chunk_numbers, chunk_size, joined, rows_at
 from jaxnn.per_example._factors import Clipping, Factors, make_factors, variance_of
-from jaxnn.per_example._given import said
-from jaxnn.per_example._noise import noise_of
+from jaxnn.per_example._given import checked, checked_memory
+from jaxnn.per_example._noise import NoiseScale, noise_of
 
 
 class Measure(NamedTuple):
@@ -22,54 +21,119 @@ class Measure(NamedTuple):
 
     Attributes:
       part: (factors, rows, shared) -> something of each example, and sums over them; `rows` are cut with the batch.
-      finish: (params, each, total, shared) -> the result.
+      finish: (params, each, sums, shared) -> the result.
     """
 
     part: Callable
-    finish: Callable = lambda params, each, total, shared: each
+    finish: Callable
 
 
-def _gradient(params: Params, each: Any, total: Params, shared: Any) -> Params:
+class Sums(NamedTuple):
+    """Sums over the examples of a batch, in float32 or wider; what a measure does not need is None.
+
+    Attributes:
+      gradient: Σ_i weight_i g_i, or with other numbers than the weights.
+      squares: Σ_i weight_i g_i², elementwise; for the noise scale Σ_i weight_i |g_i|².
+      weight, weight_squares: Σ_i weight_i and Σ_i weight_i².
+      clipped, non_finite: counts, as in `Clipping`.
+    """
+
+    gradient: Any = None
+    squares: Any = None
+    weight: Any = None
+    weight_squares: Any = None
+    clipped: Any = None
+    non_finite: Any = None
+
+    def over_weight(self, sums: Params) -> Params:
+        """Return a mean: sums over Σ_i weight_i."""
+        return jax.tree.map(lambda total: total / self.weight, sums)
+
+
+def _as_gradient(params: Params, total: Params) -> Params:
     return jax.tree.map(lambda leaf, w: leaf.astype(w.dtype), total, params)
 
 
-def _clipped(f: Factors, rows: Any, max_norm: Any) -> tuple[Any, Any]:
+def _only_each(params: Params, each: Any, sums: Sums, shared: Any) -> Any:
+    return each
+
+
+def _norms(f: Factors, rows: Any, shared: Any) -> tuple[Any, Sums]:
+    return f.norms(), Sums()
+
+
+def _inner(f: Factors, rows: Any, direction: Any) -> tuple[Any, Sums]:
+    return f.inner(direction), Sums()
+
+
+def _weighted(f: Factors, c: Any, shared: Any) -> tuple[Any, Sums]:
+    return (), Sums(f.wide_sum(c))
+
+
+def _sum(params: Params, each: Any, sums: Sums, shared: Any) -> Params:
+    return _as_gradient(params, sums.gradient)
+
+
+def _clipped(f: Factors, rows: Any, max_norm: Any) -> tuple[Any, Sums]:
     total, clipping = f.wide_clipped_sum(max_norm)
-    return clipping.norms, (total, clipping.clipped, clipping.non_finite)
+    return clipping.norms, Sums(total, clipped=clipping.clipped, non_finite=clipping.non_finite)
 
 
-def _clipping(params: Params, each: Any, total: Any, shared: Any) -> tuple[Params, Clipping]:
-    return _gradient(params, each, total[0], shared), Clipping(each, *total[1:])
+def _clipping(params: Params, norms: Any, sums: Sums, shared: Any) -> tuple[Params, Clipping]:
+    return _as_gradient(params, sums.gradient), Clipping(norms, sums.clipped, sums.non_finite)
 
 
-def _moments(f: Factors, rows: Any, shared: Any) -> tuple[Any, Any]:
+def _moments(f: Factors, rows: Any, shared: Any) -> tuple[Any, Sums]:
     weight = f.weights()
-    return (), (f.sum_of_squares(), f.wide_sum(weight), jnp.sum(weight))
+    return (), Sums(f.wide_sum(weight), f.sum_of_squares(), jnp.sum(weight))
 
 
-def _noise_sums(f: Factors, rows: Any, shared: Any) -> tuple[Any, Any]:
+def _second_moment(params: Params, each: Any, sums: Sums, shared: Any) -> Params:
+    return sums.over_weight(sums.squares)
+
+
+def _variance(params: Params, each: Any, sums: Sums, shared: Any) -> Params:
+    return variance_of(sums.over_weight(sums.squares), sums.over_weight(sums.gradient))
+
+
+def _towards(f: Factors, rows: Any, direction: Any) -> tuple[Any, Sums]:
     weight = f.weights()
-    squares = jnp.sum(weight * jnp.square(f.norms()))
-    return (), (squares, f.wide_sum(weight), jnp.sum(weight), jnp.sum(weight * weight))
+    return (), Sums(f.wide_sum(weight if direction is None else weight * f.inner(direction)), weight=jnp.sum(weight))
 
 
-def _mean_sums(f: Factors, rows: Any, direction: Any) -> tuple[Any, Any]:
-    c = f.weights() if direction is None else f.weights() * f.inner(direction)
-    return (), (f.wide_sum(c), jnp.sum(f.weights()))
+def _mean(params: Params, each: Any, sums: Sums, shared: Any) -> Params:
+    return _as_gradient(params, sums.over_weight(sums.gradient))
 
 
-def _mean_gradient(params: Params, each: Any, total: Any, shared: Any) -> Params:
-    return _gradient(params, each, _over(*total), shared)
+def _noise_sums(f: Factors, rows: Any, shared: Any) -> tuple[Any, Sums]:
+    weight, norms = f.weights(), f.norms()
+    squares = jnp.sum(weight * jnp.square(norms))
+    return norms, Sums(f.wide_sum(weight), squares, jnp.sum(weight), jnp.sum(weight * weight))
 
 
-NORMS = Measure(lambda f, rows, shared: (f.norms(), ()))
-WEIGHTED = Measure(lambda f, c, shared: ((), f.wide_sum(c)), _gradient)
+def _noise(params: Params, each: Any, sums: Sums, smoothing: Any) -> NoiseScale:
+    return noise_of(sums.squares, sums.over_weight(sums.gradient), sums.weight, sums.weight_squares, *smoothing)
+
+
+def _norms_and_noise(params: Params, norms: Any, sums: Sums, smoothing: Any) -> tuple[Array, NoiseScale]:
+    return norms, _noise(params, norms, sums, smoothing)
+
+
+NORMS = Measure(_norms, _only_each)
+INNER = Measure(_inner, _only_each)
+WEIGHTED = Measure(_weighted, _sum)
 CLIPPED = Measure(_clipped, _clipping)
-MEAN = Measure(_mean_sums, _mean_gradient)  # with a direction: the Fisher matrix times it
-SECOND_MOMENT = Measure(_moments, lambda params, each, total, shared: _over(total[0], total[2]))
-VARIANCE = Measure(_moments, lambda params, each, t, shared: variance_of(_over(t[0], t[2]), _over(t[1], t[2])))
-INNER = Measure(lambda f, rows, direction: (f.inner(direction), ()))
-NOISE = Measure(_noise_sums, lambda params, each, t, shared: noise_of(t[0], _over(t[1], t[2]), *t[2:], *shared))
+MEAN = Measure(_towards, _mean)  # with a direction: the Fisher matrix times it
+SECOND_MOMENT = Measure(_moments, _second_moment)
+VARIANCE = Measure(_moments, _variance)
+NOISE = Measure(_noise_sums, _noise)
+NORMS_AND_NOISE = Measure(_noise_sums, _norms_and_noise)
+
+
+def ask(who: str, measure: Measure, objective: Any, params: Params, batch: Any, memory: Any, shared: Any = None) -> Any:
+    """Return a measure of what a user gave, or raise."""
+    memory = checked_memory(who, memory)
+    return measured(*checked(who, objective, params, batch), (), shared, who=who, measure=measure, memory=memory)
 
 
 @partial(jax.jit, static_argnames=("who", "measure", "memory"))
@@ -104,60 +168,3 @@ def measured(
     shapes = jax.eval_shape(piece, jnp.int32(0))[1]
     total, each = jax.lax.scan(add, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), chunk_numbers(n, size))
     return measure.finish(params, jax.tree.map(lambda a: joined(a, n), each), total, shared)
-
-
-def chunk_size(who: str, objective: Any, params: Params, batch: Batch, memory: int, shares: int = 1) -> int:
-    """Return how many examples at once fit in one of so many shares of memory; raise where not even one does."""
-    one = max(1, shares * example_bytes(objective, params, batch))
-    if one > memory:
-        raise MemoryBudgetError(
-            f"{who}: one example fits in memory; got memory={said(memory)} where it takes {said(one)}; raise memory"
-        )
-    return min(num_examples(batch), memory // one)
-
-
-# Only its shapes are asked for, and `jit` remembers them, where `jax.eval_shape` would trace again.
-factor_shapes = jax.jit(make_factors).eval_shape
-
-
-def example_bytes(objective: Any, params: Params, batch: Batch) -> int:
-    """Return the bytes that the factors of one example take; only shapes are computed."""
-    shapes = factor_shapes(objective, params, batch)
-    return math.ceil(sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(shapes.forms)) / num_examples(batch))
-
-
-def chunk_numbers(n: int, size: int) -> Array:
-    """Return the numbers of the chunks of n examples."""
-    return jnp.arange(-(-n // size), dtype=jnp.int32)
-
-
-def chunk_at(batch: Batch, i: Array, size: int) -> Batch:
-    """Return chunk i of a batch. The last one begins early, with the examples it shares with the one before absent: so
-    nothing is copied to fill it up.
-    """
-    n = num_examples(batch)
-    x, y, weight = rows_at(tuple(batch), i, size)
-    if n % size:
-        new = _start(n, i, size) + jnp.arange(size) >= i * size
-        weight = jnp.where(new, 1.0 if weight is None else weight, 0)
-    return Batch(x, y, weight)
-
-
-def rows_at(rows: Any, i: Array, size: int) -> Any:
-    """Return the rows of chunk i of arrays with a row an example."""
-    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, _start(a.shape[0], i, size), size), rows)
-
-
-def joined(each: Array, n: int) -> Array:
-    """Return what every chunk said of its examples, [chunks, size, ...], as [n, ...]."""
-    count, size = each.shape[:2]
-    whole = each[:-1].reshape((count - 1) * size, *each.shape[2:])
-    return jnp.concatenate([whole, each[-1, count * size - n :]])
-
-
-def _start(n: int, i: Array, size: int) -> Array:
-    return jnp.minimum(i * size, n - size)
-
-
-def _over(tree: Params, weight: Array) -> Params:
-    return jax.tree.map(lambda total: total / weight, tree)

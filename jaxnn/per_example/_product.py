@@ -1,5 +1,6 @@
 """Gradients of a kernel, one an example, as what the layer read and the derivative of what it made."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,30 +24,40 @@ class Product:
     dtype: Any
     precision: Any = None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the leaf."""
+        return self.layout.shape
+
+    @property
+    def working(self) -> int:
+        """Numbers an example that `squares` needs besides."""
+        rows = self.u.shape[1]
+        return 2 * rows * rows if rows > 1 else 0
+
     def squares(self) -> Array:
-        """Return |g_i|², [B]."""
-        _, rows, p = self.u.shape
-        q = self.v.shape[2]
+        """Return |g_i|², [B]; with T > 1 rounded up, so that a gradient clipped by it is not longer than it may be."""
+        rows = self.u.shape[1]
         if rows == 0:
             return jnp.zeros(len(self.u))
         if rows == 1:
             return squares_of(self.u) * squares_of(self.v)
 
         def in_full() -> Array:
-            return by_blocks(lambda uv: jnp.sum(jnp.square(self._one(*uv))), (self.u, self.v), p * q)
+            numbers = self.u.shape[2] * self.v.shape[2]
+            return by_blocks(lambda uv: jnp.sum(jnp.square(self._one(*uv))), (self.u, self.v), numbers)
 
-        if rows * (p + q) > p * q:
-            return in_full()
-
-        def one(uv: Any) -> tuple[Array, Array]:
+        def one(uv: Any) -> tuple[Array, Array, Array]:
             k, h = (jnp.matmul(a, a.T, precision="highest") for a in map(wide, uv))
-            return jnp.sum(k * h), jnp.sum(jnp.abs(k * h))
+            return jnp.sum(k * h), jnp.sum(jnp.abs(k * h)), jnp.sum(jnp.sqrt(jnp.diagonal(k) * jnp.diagonal(h)))
 
         # Σ_ts <u_t, u_s> <v_t, v_s>. Terms of both signs may cancel; then little of the sum is sure, and it is had in
-        # full. Else it is rounded up by what it can be wrong: a gradient clipped by it is not longer than it may be.
-        squares, size = by_blocks(one, (self.u, self.v), 2 * rows * rows)
-        above = squares + 4 * jnp.finfo(size.dtype).eps * size
-        return jax.lax.cond(jnp.all(squares >= size / 10), lambda: above.astype(size.dtype), in_full)
+        # full. Either way, and where the clipped gradient is made, each of its terms u_t v_tᵀ is rounded: `slack` is
+        # what that can come to.
+        squares, size, terms = by_blocks(one, (self.u, self.v), self.working)
+        squares = jax.lax.cond(jnp.all(squares >= size / 10), lambda: squares, in_full)
+        slack = (2 + math.sqrt(rows)) * jnp.finfo(squares.dtype).eps * terms
+        return squares + jax.lax.stop_gradient(slack * (2 * jnp.sqrt(squares) + slack))
 
     def times(self, c: Array, keep: Array | None = None) -> "Product":
         """Return c_i g_i; where an example is not to be kept, one factor is 0 and the other may hold anything."""

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-from jaxnn._checks import ConfigError, ShapeError, check_number
 from jaxnn._types import Params, num_examples
 from jaxnn.per_example._factors import Clipping
-from jaxnn.per_example._given import MEMORY, checked, checked_direction, checked_max_norm, checked_memory
-from jaxnn.per_example._measures import (
-    CLIPPED,
-    MEAN,
-    NOISE,
-    SECOND_MOMENT,
-    VARIANCE,
-    WEIGHTED,
-    measured,
+from jaxnn.per_example._given import (
+    MEMORY,
+    check_smoothing,
+    checked,
+    checked_direction,
+    checked_max_norm,
+    checked_memory,
+    checked_numbers,
 )
+from jaxnn.per_example._measures import CLIPPED, MEAN, NOISE, SECOND_MOMENT, VARIANCE, WEIGHTED, ask, measured
 from jaxnn.per_example._noise import NoiseScale
-from jaxnn.per_example._rows import wide
 
 
 def weighted_sum(objective: Any, params: Params, batch: Any, c: Any, *, memory: int = MEMORY) -> Params:
@@ -24,7 +22,7 @@ def weighted_sum(objective: Any, params: Params, batch: Any, c: Any, *, memory: 
 
     Args:
       objective, params, batch: as for `factors`. Weights of the batch are not looked at, but absent examples are zero.
-      c: `float[N]`, of any sign.
+      c: `float[N]`, of any sign. A gradient that is not finite makes the sum so, also where its c is 0.
       memory: bytes for what is held of each example; more is done in chunks.
 
     Raises:
@@ -41,12 +39,7 @@ def weighted_sum(objective: Any, params: Params, batch: Any, c: Any, *, memory: 
     who = "weighted_sum"
     memory = checked_memory(who, memory)
     objective, params, batch = checked(who, objective, params, batch)
-    c = wide(c)
-    if c.shape != (num_examples(batch),):
-        raise ShapeError(
-            f"{who}: c is one number an example; got c.shape={c.shape}, N={num_examples(batch)}; pass shape "
-            f"({num_examples(batch)},)"
-        )
+    c = checked_numbers(who, c, num_examples(batch))
     return measured(objective, params, batch, c, who=who, measure=WEIGHTED, memory=memory)
 
 
@@ -89,15 +82,13 @@ def clipped_sum(
       >>> clipping.norms.tolist(), clipping.clipped.item()
       ([1.0, 9.0277...], 1)
     """
-    who = "clipped_sum"
-    memory, max_norm = checked_memory(who, memory), checked_max_norm(who, max_norm)
-    return measured(*checked(who, objective, params, batch), shared=max_norm, who=who, measure=CLIPPED, memory=memory)
+    max_norm = checked_max_norm("clipped_sum", max_norm)
+    return ask("clipped_sum", CLIPPED, objective, params, batch, memory, max_norm)
 
 
 def mean(objective: Any, params: Params, batch: Any, *, memory: int = MEMORY) -> Params:
     """Return Σ_i weight_i g_i / Σ_i weight_i, the plain gradient without the penalty; NaN where all weights are 0."""
-    who = "mean"
-    return measured(*checked(who, objective, params, batch), who=who, measure=MEAN, memory=checked_memory(who, memory))
+    return ask("mean", MEAN, objective, params, batch, memory)
 
 
 def second_moment(objective: Any, params: Params, batch: Any, *, memory: int = MEMORY) -> Params:
@@ -112,16 +103,12 @@ def second_moment(objective: Any, params: Params, batch: Any, *, memory: int = M
       >>> jaxnn.per_example.second_moment(objective, objective.model.init(0), batch)[0].bias.tolist()
       [0.25, 0.25]
     """
-    who = "second_moment"
-    memory = checked_memory(who, memory)
-    return measured(*checked(who, objective, params, batch), who=who, measure=SECOND_MOMENT, memory=memory)
+    return ask("second_moment", SECOND_MOMENT, objective, params, batch, memory)
 
 
 def variance(objective: Any, params: Params, batch: Any, *, memory: int = MEMORY) -> Params:
     """Return the variance of every component of the gradient over the batch, E g² - (E g)², float32 or wider."""
-    who = "variance"
-    memory = checked_memory(who, memory)
-    return measured(*checked(who, objective, params, batch), who=who, measure=VARIANCE, memory=memory)
+    return ask("variance", VARIANCE, objective, params, batch, memory)
 
 
 def fisher_vector_product(
@@ -168,12 +155,5 @@ def noise_scale(
       >>> round(noise.scale.item(), 1)
       40.6
     """
-    who = "noise_scale"
-    if previous is not None and not isinstance(previous, NoiseScale):
-        raise ConfigError(
-            f"{who}: previous is what an earlier call returned; got {type(previous).__name__}; pass that, or None"
-        )
-    check_number(who, "decay", decay, at_most=1)
-    memory = checked_memory(who, memory)
-    objective, params, batch = checked(who, objective, params, batch)
-    return measured(objective, params, batch, shared=(previous, decay), who=who, measure=NOISE, memory=memory)
+    check_smoothing("noise_scale", previous, decay)
+    return ask("noise_scale", NOISE, objective, params, batch, memory, (previous, decay))
