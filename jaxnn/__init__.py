@@ -19,6 +19,7 @@ from jaxnn import checkpoint as checkpoint
 from jaxnn import data as data
 from jaxnn import per_example as per_example
 from jaxnn import plotting as plotting
+from jaxnn import search as search
 from jaxnn._activations import identity as identity
 from jaxnn._activations import relu as relu
 from jaxnn._activations import sigmoid as sigmoid

@@ -1,0 +1,10 @@
+"""Pictures of a run, a classifier, a search. Each returns a matplotlib Figure.
+
+Nothing global is touched: no pyplot, no settings; matplotlib is imported by the first picture. All read in grey.
+"""
+
+from jaxnn.plotting._classes import confusion, decision_boundary, reliability
+from jaxnn.plotting._curves import learning_curves
+from jaxnn.plotting._paths import ascent_path
+
+__all__ = ["ascent_path", "confusion", "decision_boundary", "learning_curves", "reliability"]
