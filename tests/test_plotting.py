@@ -2,14 +2,16 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import matplotlib
 import matplotlib._pylab_helpers
 import numpy as np
+import optax
 import pytest
 
 import jaxnn
-from jaxnn import plotting
+from jaxnn import plotting, search
 from jaxnn._evaluate import Evaluation
 from jaxnn._state import WATCHED
 
@@ -168,7 +170,91 @@ def test_decision_boundary_of_three_classes_has_a_marker_for_each():
     figure.canvas.draw()
 
 
+def valley(w):
+    return -0.5 * (w["a"] ** 2 + 10 * w["b"][0] ** 2)
+
+
+def climbed(rate, num_steps=6, g=valley, **options):
+    start = {"a": jnp.float32(4), "b": jnp.ones(1)}
+    return search.gradient_ascent(g, start, optax.sgd, learning_rate=rate, num_steps=num_steps, **options)
+
+
+def test_an_ascent_path_lies_on_the_contours_of_its_function():
+    result = climbed(0.05)
+    figure = plotting.ascent_path(valley, result)
+    ax = figure.axes[0]
+    path = np.stack([result.path["a"], result.path["b"][:, 0]], axis=1)
+    line, start, end = ax.get_lines()
+    np.testing.assert_allclose(line.get_xydata(), path, rtol=1e-6)
+    np.testing.assert_allclose(start.get_xydata(), path[:1])
+    np.testing.assert_allclose(end.get_xydata(), path[-1:], rtol=1e-6)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("a", "b[0]")
+    assert line.get_marker() == "o" and start.get_markerfacecolor() == "white" and end.get_marker() == "*"
+    assert figure.axes[1].get_ylabel() == "g(w)"
+    shades, lines = ax.collections
+    for level, drawn in zip(lines.levels, lines.get_paths(), strict=True):
+        a, b = drawn.vertices.T
+        np.testing.assert_allclose(-0.5 * (a**2 + 10 * b**2), level, atol=0.02 * abs(lines.levels[0]))
+    assert np.all(np.diff(shades.levels) > 0) and np.all(np.diff(shades.levels, 2) < 0)  # closer towards the top
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"6 steps to g = {result.value:.4g}"]
+    figure.canvas.draw()
+
+
+def test_several_ascent_paths_are_told_apart_in_grey_and_one_that_escapes_is_cut_off():
+    rates = jnp.array([0.02, 0.1, 0.25])
+    many = jax.vmap(lambda rate: climbed(rate, 70))(rates)
+    figure = plotting.ascent_path(valley, many, [f"rate {rate:.2f} $x$" for rate in rates])
+    ax = figure.axes[0]
+    paths = [line for line in ax.get_lines() if line.get_label().startswith("rate")]
+    assert len({line.get_linestyle() for line in paths}) == 3
+    assert all(line.get_marker() == "" for line in paths)  # 70 marks would run into each other
+    assert np.abs(paths[2].get_ydata()).max() > 1e9
+    assert max(map(abs, ax.get_ylim())) < 10 and ax.get_xlim()[1] < 10
+    figure.canvas.draw()
+    one_by_one = plotting.ascent_path(valley, [climbed(rate, 70) for rate in rates])
+    assert one_by_one.axes[0].get_xlim() == pytest.approx(ax.get_xlim(), rel=1e-3)
+
+
+def test_an_ascent_path_of_one_number_lies_on_its_curve():
+    result = search.hill_climb(jnp.sin, 0.0, step=0.5)
+    ax = plotting.ascent_path(jnp.sin, result).axes[0]
+    curve, line, *_ = ax.get_lines()
+    np.testing.assert_allclose(curve.get_ydata(), np.sin(curve.get_xdata()), atol=1e-6)
+    np.testing.assert_allclose(line.get_ydata(), np.sin(line.get_xdata()), atol=1e-6)
+    np.testing.assert_array_equal(line.get_xdata(), result.path)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("w", "g(w)")
+    assert line.get_label().endswith("(stopped early)")
+
+
+def test_an_ascent_path_that_went_nowhere_or_over_a_cliff_can_be_drawn():
+    flat = search.hill_climb(lambda w: 0 * jnp.sum(w), jnp.zeros(2))
+    assert plotting.ascent_path(lambda w: 0 * jnp.sum(w), flat).axes[0].get_xlim()[0] < 0
+    cliff = lambda w: jnp.log(w[0]) - w[0] - w[1] ** 2  # noqa: E731
+    over = search.gradient_ascent(cliff, jnp.array([2.0, 1.0]), optax.sgd, learning_rate=5.0, num_steps=9)
+    assert over.status == jaxnn.Status.DIVERGED
+    for result in (flat, over, climbed(0.05, keep_path=False)):
+        plotting.ascent_path(valley if isinstance(result.params, dict) else cliff, result).canvas.draw()
+
+
 MISUSE = [
+    (
+        lambda: plotting.ascent_path(valley, [1]),
+        "plotting.ascent_path: results are those of a search; got list; pass what gradient_ascent or hill_climb "
+        "returned, or a list of that",
+    ),
+    (
+        lambda: plotting.ascent_path(valley, climbed(0.05), ["a", "b"]),
+        "plotting.ascent_path: one label a path; got 2 labels; pass 1",
+    ),
+    (
+        lambda: plotting.ascent_path(jnp.sum, search.hill_climb(jnp.sum, np.zeros(3), max_evaluations=9)),
+        "plotting.ascent_path: a path of one or two numbers can be drawn; got 3; draw values instead",
+    ),
+    (
+        lambda: plotting.ascent_path(valley, [climbed(0.05), search.hill_climb(jnp.sum, 0.0, max_evaluations=9)]),
+        "plotting.ascent_path: all paths are of the same numbers; got 2 and 1; draw one",
+    ),
     (
         lambda: plotting.confusion(TARGETS),
         "plotting.confusion: classes are needed; got real targets; use learning_curves",

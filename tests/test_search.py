@@ -8,12 +8,35 @@ import numpy as np
 import optax
 import pytest
 import scipy.optimize
-from compiles import jax_log
+from compiles import jax_log, quick_jit
 
 import jaxnn
 from jaxnn import ConfigError, DtypeError, MemoryBudgetError, NonFiniteError, ShapeError, Status, search
-from jaxnn.search import _flat
+from jaxnn.search import _ascend, _climb, _derivative, _flat, _random, _steepest
 from jaxnn.search._derivative import METHODS
+
+# Their programs compiled quickly, but for tests that ask for `as_users_do`.
+PROGRAMS = {
+    (_derivative, "_derivative"): ["g", "method", "samples"],
+    (_steepest, "_steepest"): ["g", "length"],
+    (_climb, "_climb"): ["g", "is_best", "count", "max_evaluations", "keep_path"],
+    (_random, "_search"): ["g", "num_samples", "keep_path"],
+    (_ascend, "_ascend"): ["g", "optimizer", "method", "samples", "num_steps", "keep_path"],
+}
+QUICK = {at: quick_jit(getattr(*at).__wrapped__, static_argnames=names) for at, names in PROGRAMS.items()}
+
+
+@pytest.fixture
+def as_users_do():
+    """Every optimisation, for what one could break; and inside of another program."""
+
+
+@pytest.fixture(autouse=True)
+def _quickly(request, monkeypatch):
+    if "as_users_do" not in request.fixturenames:
+        for at, program in QUICK.items():
+            monkeypatch.setattr(*at, program)
+
 
 # ---------------------------------------------------------------------------------------------------------- functions
 
@@ -112,7 +135,7 @@ def test_the_default_step_is_near_the_best_there_is(x64, method):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_step_that_is_divided_by_is_the_one_that_was_made(x64, method, dtype):
+def test_the_step_that_is_divided_by_is_the_one_that_was_made(x64, as_users_do, method, dtype):
     for at in (0.1, 3.3, -77.7):
         w = jnp.asarray(at, dtype)
         assert search.derivative(straight, w, method, key=0).gradient == 1, at
@@ -133,7 +156,7 @@ def test_leaves_of_several_dtypes_each_have_their_own_step(x64):
 def estimates(samples):
     w = jnp.asarray(np.ones(4), "float64")
     one = lambda key: search.derivative(hill, w, "spsa", key=key, samples=samples).gradient  # noqa: E731
-    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 4096))), -CURVES * (1 - TOP)
+    return np.asarray(jax.vmap(one)(jax.random.split(jax.random.key(1), 4096))), -CURVES * (1 - TOP)
 
 
 @pytest.mark.parametrize("samples", [1, 4])
@@ -213,7 +236,7 @@ def test_a_log_likelihood_is_such_a_function():
     np.testing.assert_allclose(flat(close), flat(exact), atol=5e-4)
 
 
-def test_a_function_may_close_over_what_is_traced():
+def test_a_function_may_close_over_what_is_traced(as_users_do):
     def end(top):
         def g(w):
             return -((w - top) ** 2)
@@ -414,7 +437,7 @@ def one_hill(w):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_in_half_precision_the_points_are_those_that_were_evaluated(dtype):
+def test_in_half_precision_the_points_are_those_that_were_evaluated(as_users_do, dtype):
     def g(w):  # in single precision, so that digits that the points cannot hold would be seen
         return -jnp.sum((w.astype("float32") - 1.3) ** 2)
 
@@ -437,7 +460,7 @@ def test_a_climb_can_be_transformed_and_then_keeps_its_rows():
         return search.hill_climb(rosenbrock, w, max_evaluations=201, smallest_step=0.05)
 
     starts = jnp.array([[-1.2, 1.0], [0.0, 0.5], [1.0, 1.0]])
-    many = jax.jit(jax.vmap(climb))(starts)
+    many = jax.vmap(climb)(starts)
     assert many.path.shape == (3, 51, 2) and many.evaluations.shape == (3,)
     for i, w in enumerate(starts):
         one = climb(w)
@@ -714,9 +737,9 @@ def cliffs(w):
 
 @pytest.mark.parametrize("verb", ["hill_climb", "random_search", "gradient_ascent"])
 def test_under_a_transformation_such_a_start_is_told_by_its_status(verb):
-    found = jax.jit(lambda w: CALLS[verb](g=log_sum, w=w))(jnp.array([-1.0, 2.0]))
-    assert found.status == Status.DIVERGED
-    np.testing.assert_array_equal(found.params, [-1, 2])
+    found = jax.vmap(lambda w: CALLS[verb](g=log_sum, w=w))(jnp.array([[-1.0, 2.0]]))
+    assert found.status[0] == Status.DIVERGED
+    np.testing.assert_array_equal(found.params, [[-1, 2]])
 
 
 @pytest.mark.parametrize(
