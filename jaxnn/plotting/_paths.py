@@ -11,7 +11,7 @@ from jaxnn._checks import ConfigError
 from jaxnn._models import leaf_name
 from jaxnn._state import Status
 from jaxnn._types import Params
-from jaxnn.plotting._figure import BLUE, DARK, GREY, as_written, new_figure, plain
+from jaxnn.plotting._figure import BLUE, DARK, GREY, MARKERS, as_written, new_figure, plain
 from jaxnn.search import Search
 from jaxnn.search._flat import Flat
 from jaxnn.search._given import check_function
@@ -25,13 +25,7 @@ GRID = 120  # points along each axis
 LEVELS = 13
 WIDE = 72  # characters of a legend
 MARKED = 60  # steps of a path that are marked; more would run into each other
-LOOKS = (  # colour, dashes, mark: told apart in grey by the last two
-    (BLUE, "-", "o"),
-    (DARK, "--", "^"),
-    ("0.35", ":", "s"),
-    (BLUE, "-.", "D"),
-    (DARK, "-", "v"),
-)
+COLORS, DASHES = (BLUE, DARK, "0.4"), ("-", "--", ":", "-.")  # twelve pairs; in grey the dashes and marks tell
 
 
 def ascent_path(g: Callable[[Any], Any], results: Any, labels: Sequence[str] | None = None) -> "Figure":
@@ -90,8 +84,8 @@ def ascent_path(g: Callable[[Any], Any], results: Any, labels: Sequence[str] | N
     as_written(ax.set_xlabel(names[0]))
     said = [_ending(run) for run in runs] if labels is None else [str(label) for label in labels]
     for k, ((x, y), label) in enumerate(zip(lines, said, strict=True)):
-        color, dashes, mark = LOOKS[k % len(LOOKS)]
-        mark = mark if len(x) <= MARKED + 1 else ""
+        color, dashes = COLORS[k % len(COLORS)], DASHES[k % len(DASHES)]
+        mark = MARKERS[k % len(MARKERS)] if len(x) <= MARKED + 1 else ""
         ax.plot(x, y, color=color, linestyle=dashes, marker=mark, linewidth=1.4, markersize=3.5, label=label, zorder=3)
         ax.plot(x[:1], y[:1], "o", color=color, markerfacecolor="white", markersize=9, zorder=4)
         ax.plot(x[-1:], y[-1:], "*", color=color, markersize=13, markeredgecolor="white", zorder=5)
@@ -139,7 +133,7 @@ def _points(run: Search, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _window(paths: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners of what is shown: all points about the highest, half as far again as the farthest start."""
+    """Return the corners of what is shown: the points about the highest, out to 1.5 times where the farthest began."""
     points = np.concatenate([points for points, _ in paths])
     values = np.concatenate([values for _, values in paths])
     best = points[np.argmax(np.where(np.isfinite(values), values, -np.inf))]

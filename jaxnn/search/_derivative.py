@@ -41,7 +41,7 @@ def derivative(
 ) -> Derivative:
     """Differentiate a function g(w) -> number at w, for P numbers in w.
 
-        reverse     ∂g/∂w exactly, backwards through g              1 evaluation, and its backward pass (2 to 3 more)
+        reverse     ∂g/∂w exactly, backwards through g              1 evaluation, and its backward pass (1 to 4 more)
         forward     ∂g/∂w exactly, a derivative along each e_i      P, each with its tangent beside it (as much again)
         one_sided   (g(w + h e_i) - g(w)) / h                       P + 1
         central     (g(w + h e_i) - g(w - h e_i)) / 2h              2P + 1
@@ -53,7 +53,8 @@ def derivative(
     times max(1, |w_i|), for where w_i is large, a small h would not change its last digit.
 
     Args:
-      g: a pure function of w that JAX can trace, to a floating-point number. A log likelihood: see the example.
+      g: a pure function of w that JAX can trace, to a floating-point number; compiled in, see `jaxnn.search`. A log
+        likelihood: see the example. One in NumPy, in `jax.pure_callback`, has differences and spsa only.
       w: where; a number, an array, or any pytree of floating-point arrays.
       method: one of those above.
       step: for differences, h_i = step max(1, |w_i|), > 0. None: as above, with eps that of w_i or that of g(w), the
@@ -70,10 +71,11 @@ def derivative(
       ShapeError, DtypeError: w without numbers, or integers; g that returns anything but one floating-point number.
 
     Notes:
-      h is the one that is used, (w + h) - w as rounded. All is computed in float32 or wider. g is vectorised over
-      directions, at most 1,024 at once, fewer for large P. spsa costs the same whatever P, and its gradient is noise
-      of variance (P - 1) |∂g/∂w|² / P a component on average, over `samples`; its mean over keys is ∂g/∂w, but for
-      terms in h².
+      h is the one that is used, (w + h) - w as rounded. Differences are taken in float32 or wider. Where g multiplies
+      matrices with fewer digits than its dtype has (TF32 on a GPU), eps is theirs: give a larger step, or set
+      `jax.default_matmul_precision`. g is vectorised over directions, at most 1,024 at once, fewer for large P. The
+      mean of spsa over keys is ∂g/∂w, but for terms in h²; it costs the same whatever P, and pays in noise: a variance
+      of (1 - 1/P) |∂g/∂w|² / samples in each component, on average.
 
     Example:
       >>> import jax.numpy as jnp, jaxnn

@@ -65,7 +65,7 @@ class Flat:
 
 
 def for_each(function: Callable[[Array], Any], count: int, size: int) -> Any:
-    """Return `vmap(function)(arange(count))`, in chunks of as many points of `size` numbers as memory is small for."""
+    """Return `vmap(function)(arange(count))`, in chunks if many, as each makes a point of `size` numbers."""
     chunk, indices = max(1, min(_MOST, _TOGETHER // size)), jnp.arange(count, dtype=jnp.int32)
     if count <= chunk:
         return jax.vmap(function)(indices)
