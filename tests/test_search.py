@@ -409,9 +409,9 @@ def test_a_neighbour_that_is_not_finite_is_never_gone_to(rule):
 
 
 def spiked(w):
-    """Higher to the right, NaN beyond 1.5 and infinite to the left."""
+    """Higher to the right, infinite beyond 1.5 and NaN to the left."""
     inside = w[0] - (w[1] - 3) ** 2
-    return jnp.where(w[0] > 1.5, jnp.nan, jnp.where(w[0] < 0, jnp.inf, inside))
+    return jnp.where(w[0] > 1.5, jnp.inf, jnp.where(w[0] < 0, jnp.nan, inside))
 
 
 def test_from_a_point_of_probability_zero_it_climbs_to_one_that_has_some():
