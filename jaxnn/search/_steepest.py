@@ -38,14 +38,14 @@ def steepest_direction(g: Callable[[Any], Any], w: Any, epsilon: Any, norm: str 
       ConfigError, ShapeError, DtypeError: as `derivative`.
 
     Example:
-      >>> import jax.numpy as jnp, numpy as np, jaxnn
+      >>> import jax.numpy as jnp, jaxnn
       >>> def g(w):
       ...     return 3 * w[0] - 4 * w[1]
       >>> for norm in ("l2", "l1", "linf"):
-      ...     print(np.round(jaxnn.search.steepest_direction(g, jnp.zeros(2), 0.5, norm), 4))
-      [ 0.3 -0.4]
-      [ 0.  -0.5]
-      [ 0.5 -0.5]
+      ...     print([round(d, 4) for d in jaxnn.search.steepest_direction(g, jnp.zeros(2), 0.5, norm).tolist()])
+      [0.3, -0.4]
+      [0.0, -0.5]
+      [0.5, -0.5]
 
     References:
       S. Boyd, L. Vandenberghe, Convex Optimization (2004), section 9.4.
