@@ -168,7 +168,8 @@ def main() -> None:
     """Run it, print the findings, check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="what to learn")
-    report = run(Config(data=parser.parse_args().data))
+    data = parser.parse_args().data
+    report = run(Config(data=data), RESULTS if data == "mnist" else Path("runs/experiments"))
     at, wrong, norms = report["largest"], report["mistake"], report["norms"]
     print(f"test accuracy {report['test_accuracy']:.4f}")
     print(f"median norm {norms['median']:.3g}; the 1 % largest make up ", end="")

@@ -260,6 +260,26 @@ def test_clipped_gradients_of_sequences_are_at_most_c_to_the_last_bits(opposed):
     assert np.all(norms >= exact)  # rounded up, by more than it can be wrong
 
 
+@pytest.mark.parametrize("difference", [1e-2, 1e-5])
+def test_a_token_read_twice_with_derivatives_that_cancel_is_clipped_to_c(difference):
+    objective = jaxnn.from_function(
+        lambda w, x, y: jnp.sum(w[x] * jnp.array([1.0, difference - 1])[:, None] * y)  # one row: the sum, small
+    )
+    rng = np.random.default_rng(0)
+    batch = Batch(np.zeros((50, 2), np.int32), rng.normal(size=(50, 40)).astype(np.float32))
+    w, c = jnp.zeros((400, 40)), np.float32(difference)
+    assert per_example.explain(objective, w, batch).leaves[0].way == "look-up"
+
+    @quick_jit
+    def one_by_one(x, y):
+        return jax.lax.map(
+            lambda row: per_example.clipped_sum(objective, w, Batch(*(a[None] for a in row)), c)[0], (x, y)
+        )
+
+    sizes = lengths(np.asarray(one_by_one(batch.x, batch.y), float).reshape(50, -1))
+    assert np.all(sizes <= c * (1 + 4 * EPS)) and np.all(sizes >= 0.9 * c)
+
+
 # --------------------------------------------------------------------------------------------------------- broken rows
 
 

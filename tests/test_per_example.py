@@ -291,6 +291,19 @@ def test_inner_products_of_two_batches_whole_and_in_chunks():
     oracles.assert_close(other, h @ g.T, scale.T, F32, 128)
 
 
+def test_inner_products_with_an_empty_batch_are_none_also_in_chunks():
+    params, none = LINEAR.model.init(0), jax.tree.map(lambda a: a[:0], SMALL)
+    many = jax.tree.map(lambda a: np.repeat(a, 10, 0), SMALL)
+    assert per_example.gram(LINEAR, params, none, many, memory=1000).shape == (0, 40)
+    assert per_example.gram(LINEAR, params, many, none, memory=1000).shape == (40, 0)
+
+
+def test_factors_of_other_parameters_have_no_inner_products_with_these():
+    f = per_example.factors(LINEAR, LINEAR.model.init(0), SMALL)
+    with pytest.raises(ShapeError, match=r"^gram: both are factors of the same parameters"):
+        f.gram(SMALL)
+
+
 def test_parameters_of_two_precisions_keep_them(x64):
     def log_prob(p, x, y):
         return categorical.log_prob((x.astype(p["w"].dtype) @ p["w"]).sum(0) + p["b"], y)

@@ -806,3 +806,45 @@ def test_what_means_nothing_is_refused_before_anything_is_compiled(wrong_types, 
     with jax_log() as log, pytest.raises(error, match=f"^{verb}: {message}"):
         CALLS[verb](**it)
     assert not any(log.compiled(name) for name in ("_derivative", "_steepest", "_climb", "_search", "_ascend"))
+
+
+# ------------------------------------------------------------------------------------------------- found by a review
+
+
+def rises_for_ever(w):
+    return jnp.tanh(1e-5 * w.astype(jnp.float32))
+
+
+def test_a_point_beyond_its_dtype_is_never_gone_to():
+    climbed = search.hill_climb(rises_for_ever, jnp.float16(0), step=1e5)
+    drawn = search.random_search(rises_for_ever, jnp.float16(0), 1e5, 50, 0)
+    for found in (climbed, drawn):
+        assert np.isfinite(found.params) and 0 < found.value < 1
+
+
+def test_a_start_whose_gradient_is_not_finite_has_its_value():
+    found = search.gradient_ascent(jnp.sqrt, 0.0, optax.sgd, learning_rate=0.1)
+    assert (float(found.params), float(found.value), str(found.status)) == (0.0, 0.0, "diverged")
+
+
+def test_numbers_of_numpy_serve_as_numbers(x64):
+    def g(w):
+        return -jnp.sum(w**2)
+
+    start = jnp.ones(2)
+    one = search.hill_climb(g, start, neighbours="random", directions=np.int64(4), key=0, max_evaluations=np.int32(50))
+    same = search.hill_climb(g, start, neighbours="random", directions=4, key=0, max_evaluations=50)
+    assert one.evaluations == same.evaluations and one.value == same.value
+    assert search.derivative(g, start, "spsa", key=0, samples=np.int8(100)).evaluations == 201
+    assert search.random_search(g, start, 1.0, np.uint8(255), 0).evaluations == 256
+    with pytest.raises(ConfigError, match=r"^hill_climb: directions is a whole number"):
+        search.hill_climb(g, start, neighbours="random", directions=2**31, key=0)
+
+
+def test_a_run_that_only_falls_can_be_drawn():
+    def g(w):
+        return -(w**2)
+
+    run = search.gradient_ascent(g, 1.0, optax.sgd, learning_rate=1.5, num_steps=8)
+    low, high = jaxnn.plotting.ascent_path(g, run).axes[0].get_xlim()
+    assert low < -8 and high > 4  # the first three steps: -2, 4, -8

@@ -38,8 +38,9 @@ def example_bytes(objective: Any, params: Params, batch: Batch) -> int:
     of sequences need.
     """
     x, y = one_example(batch.x), one_example(batch.y)
-    working = sum(form.working for form in factor_shapes(objective, params, _alone(batch)).forms)
-    return factor_bytes(objective, params, batch) + analyse(objective, params, x, y).num_bytes + 4 * working
+    forms = factor_shapes(objective, params, _alone(batch)).forms
+    working = sum(form.working * max(4, form.dtype.itemsize) for form in forms)
+    return factor_bytes(objective, params, batch) + analyse(objective, params, x, y).num_bytes + working
 
 
 def _alone(batch: Batch) -> Batch:

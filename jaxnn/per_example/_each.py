@@ -155,7 +155,7 @@ def gram(objective: Any, params: Params, batch: Any, other: Any = None, *, memor
     Args:
       objective, params, batch: as for `factors`.
       other: another `Batch` or `Dataset`, at the same parameters; None: the same one.
-      memory: bytes for the matrix, 4 N M, and for what is held of each example; the latter is done in chunks.
+      memory: bytes for the matrix, 4 N M in float32, and for what is held of each example, which is done in chunks.
 
     Raises:
       MemoryBudgetError: the matrix itself takes more than `memory`.
@@ -171,9 +171,10 @@ def gram(objective: Any, params: Params, batch: Any, other: Any = None, *, memor
     objective, params, batch = checked("gram", objective, params, batch)
     other = batch if other is None else checked("gram", objective, params, other)[2]
     n, m = num_examples(batch), num_examples(other)
-    if 4 * n * m > memory:
+    wide = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+    if (need := n * m * wide.itemsize) > memory:
         raise MemoryBudgetError(
-            f"gram: the matrix fits in memory; got memory={said(memory)} for {n:,} x {m:,} numbers, {said(4 * n * m)}; "
+            f"gram: the matrix fits in memory; got memory={said(memory)} for {n:,} x {m:,} numbers, {said(need)}; "
             "raise memory, or take fewer examples at a time"
         )
     return _gram(objective, params, batch, other, memory=memory)
@@ -184,7 +185,7 @@ def _gram(objective: Any, params: Params, batch: Batch, other: Batch, *, memory:
     batch, other = map(without_absent, (batch, other))
     n, m = num_examples(batch), num_examples(other)
     rows, columns = (chunk_size("gram", objective, params, part, memory, 2) for part in (batch, other))
-    if rows >= n and columns >= m:
+    if n == 0 or m == 0 or (rows >= n and columns >= m):
         return make_factors(objective, params, batch).gram(make_factors(objective, params, other))
 
     def band(i: Array) -> Array:

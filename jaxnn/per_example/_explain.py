@@ -131,5 +131,5 @@ def _flops(form: Any) -> int:
     if isinstance(form, Lookup):
         return n * rows * q * (4 if rows == 1 else 2 * rows + 2)
     p = form.u.shape[2]
-    norms = 2 * (p + q) if rows <= 1 else 2 * rows * min(p * q, rows * (p + q))
+    norms = 2 * (p + q) if rows <= 1 else 2 * rows * rows * (p + q)
     return n * (norms * (rows > 0) + rows * (2 * p * q + min(p, q)))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnn._checks import ShapeError
 from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.per_example._analysis import Analysis, analyse
 from jaxnn.per_example._forms import Explicit, Form, together
@@ -25,7 +26,7 @@ class Clipping(NamedTuple):
     """What clipping met: every norm before it (0 for absent examples), and how many were clipped, or not finite.
 
     Attributes:
-      norms: `float[N]`.
+      norms: `float[N]`; of sequences rounded up by what they can be wrong, a few eps of the sum of their terms.
       clipped: `int32[]`, examples longer than max_norm.
       non_finite: `int32[]`, examples that contribute zero because their gradient is not finite.
     """
@@ -76,9 +77,9 @@ class Factors:
         """Return |g_i|, over all leaves together; 0 for absent examples."""
         return self._present(self._lengths())
 
-    def _lengths(self) -> Array:
+    def _lengths(self, up: bool = False) -> Array:
         """Return |g_i|; of an absent example, that of the row in its place times 0."""
-        squares: Any = sum(form.squares() for form in self.forms)
+        squares: Any = sum(form.squares(up) for form in self.forms)
         zero = squares == 0  # there the root has no derivative, and that of absent examples must not be NaN
         return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
 
@@ -115,7 +116,7 @@ class Factors:
 
     def wide_clipped_sum(self, max_norm: Array, over: Any = 1) -> tuple[Params, Clipping]:
         """Return `clipped_sum` in float32 or wider, over a number: here that costs no pass over the parameters."""
-        norms = self._lengths()
+        norms = self._lengths(up=True)
         finite = jnp.isfinite(norms)
         max_norm = jnp.where(max_norm >= 0, max_norm, jnp.nan).astype(norms.dtype)  # a traced one may be anything
         long = finite & ~(norms <= max_norm)  # also where the limit is NaN: nothing passes unseen
@@ -145,6 +146,8 @@ class Factors:
     def gram(self, other: "Factors | None" = None) -> Float[Array, "N M"]:
         """Return <g_i, g'_j> for the examples of this batch and another (by default itself), same parameters."""
         other = self if other is None else other
+        if not isinstance(other, Factors) or [f.shape for f in other.forms] != [f.shape for f in self.forms]:
+            raise ShapeError("gram: both are factors of the same parameters; got others; pass per_example.factors(...)")
         pairs: Any = zip(self.forms, other.forms, strict=True)
         products: Any = sum(
             a.gram(b) if type(a) is type(b) else Explicit(a.each()).gram(Explicit(b.each())) for a, b in pairs

@@ -43,8 +43,9 @@ class Explicit:
 
     working = 0  # numbers an example that `squares` needs besides
 
-    def squares(self) -> Array:
-        """Return |g_i|², [B]."""
+    def squares(self, up: bool = False) -> Array:
+        """Return |g_i|², [B]; of a gradient that is there, no sum is left to round."""
+        del up
         return squares_of(self.g)
 
     def times(self, c: Array, keep: Array | None = None) -> "Explicit":

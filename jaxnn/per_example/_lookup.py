@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from jaxnn.per_example._matrix import Layout
 from jaxnn.per_example._product import Product
-from jaxnn.per_example._rows import by_blocks, rows_like, scaled, squares_of, wide
+from jaxnn.per_example._rows import by_blocks, rounded_up, rows_like, scaled, squares_of, wide
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("index", "v"), meta_fields=("layout", "dtype"))
@@ -34,9 +34,13 @@ class Lookup:
         rows = self.v.shape[1]
         return rows * rows if rows > 1 else 0
 
-    def squares(self) -> Array:
-        """Return |g_i|², [B]."""
-        return squares_of(self._by_row())
+    def squares(self, up: bool = False) -> Array:
+        """Return |g_i|², [B]; `up` as for a `Product`."""
+        squares, rows = squares_of(self._by_row()), self.v.shape[1]
+        if not up or rows == 1:
+            return squares
+        lengths = jnp.sqrt(jnp.sum(jnp.square(wide(self.v)), axis=2))
+        return rounded_up(squares, jnp.sum(lengths, axis=1), rows)
 
     def _by_row(self) -> Array:
         """Return v, [B, T, q], with all that one row of the table receives at its first place."""

@@ -1,6 +1,5 @@
 """Gradients of a kernel, one an example, as what the layer read and the derivative of what it made."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnn.per_example._matrix import Layout
-from jaxnn.per_example._rows import BLOCK, by_blocks, scaled, squares_of, wide
+from jaxnn.per_example._rows import BLOCK, by_blocks, rounded_up, scaled, squares_of, wide
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("u", "v"), meta_fields=("layout", "dtype", "precision"))
@@ -35,8 +34,8 @@ class Product:
         rows = self.u.shape[1]
         return 2 * rows * rows if rows > 1 else 0
 
-    def squares(self) -> Array:
-        """Return |g_i|², [B]; with T > 1 rounded up, so that a gradient clipped by it is not longer than it may be."""
+    def squares(self, up: bool = False) -> Array:
+        """Return |g_i|², [B]; `up`: rounded up, so that a gradient clipped by it is not longer than it may be."""
         rows = self.u.shape[1]
         if rows == 0:
             return jnp.zeros(len(self.u))
@@ -52,12 +51,10 @@ class Product:
             return jnp.sum(k * h), jnp.sum(jnp.abs(k * h)), jnp.sum(jnp.sqrt(jnp.diagonal(k) * jnp.diagonal(h)))
 
         # Σ_ts <u_t, u_s> <v_t, v_s>. Terms of both signs may cancel; then little of the sum is sure, and it is had in
-        # full. Either way, and where the clipped gradient is made, each of its terms u_t v_tᵀ is rounded: `slack` is
-        # what that can come to.
+        # full.
         squares, size, terms = by_blocks(one, (self.u, self.v), self.working)
         squares = jax.lax.cond(jnp.all(squares >= size / 10), lambda: squares, in_full)
-        slack = (2 + math.sqrt(rows)) * jnp.finfo(squares.dtype).eps * terms
-        return squares + jax.lax.stop_gradient(slack * (2 * jnp.sqrt(squares) + slack))
+        return rounded_up(squares, terms, rows) if up else squares
 
     def times(self, c: Array, keep: Array | None = None) -> "Product":
         """Return c_i g_i; where an example is not to be kept, one factor is 0 and the other may hold anything."""

@@ -23,6 +23,15 @@ def squares_of(a: Any) -> Array:
     return jnp.sum(jnp.square(a), axis=tuple(range(1, a.ndim)))
 
 
+def rounded_up(squares: Array, terms: Array, rows: int) -> Array:
+    """Return |g|², [B], and what rounding comes to where g is a sum of so many rows, whose lengths add up to `terms`.
+
+    Rows may cancel; then a sum of them is wrong by eps of the rows, not of the sum. The root is that of a random walk.
+    """
+    slack = (2 + math.sqrt(rows)) * jnp.finfo(squares.dtype).eps * terms
+    return squares + jax.lax.stop_gradient(slack * (2 * jnp.sqrt(squares) + slack))
+
+
 def rows_like(c: Array, a: Array) -> Array:
     """Return one number an example in the shape that scales the rows of `a`."""
     return c.reshape((-1,) + (1,) * (a.ndim - 1))

@@ -138,6 +138,8 @@ def _window(paths: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     values = np.concatenate([values for _, values in paths])
     best = points[np.argmax(np.where(np.isfinite(values), values, -np.inf))]
     reach = max(np.linalg.norm(p[0] - best) for p, _ in paths)
+    if reach == 0:  # from its highest point on it only went down: show a few of its first steps
+        reach = max(np.linalg.norm(p[min(3, len(p) - 1)] - best) for p, _ in paths)
     near = points[np.linalg.norm(points - best, axis=1) <= 1.5 * reach]
     low, high = near.min(axis=0), near.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2

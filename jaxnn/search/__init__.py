@@ -7,9 +7,10 @@
 
 Everything is maximised. A log likelihood is such a function of its parameters: `lambda w: objective(w, batch)`.
 
-g is compiled into the program, and known there by identity: calls with the same g and the same shapes trace it once,
-however steps, rates and keys differ. A `lambda` written anew in every call is another g, and compiles again: name it.
-The programs keep g, and the data it closes over, until `jax.clear_caches()`.
+g is compiled into the program, and known there by == and its hash: calls with the same g and the same shapes compile
+it once, however steps, rates and keys differ. A `lambda` written anew in every call is another g, and compiles again:
+name it. What g closes over, or the object of a bound method holds, is as it was at the first call: write no state into
+it. The programs keep g, and the data it closes over, until `jax.clear_caches()`.
 """
 
 from jaxnn.search._ascend import gradient_ascent

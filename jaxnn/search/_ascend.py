@@ -26,18 +26,18 @@ def gradient_ascent(
     optimizer: Any,
     *,
     learning_rate: Any = None,
-    num_steps: int = 100,
+    num_steps: Any = 100,
     method: str = "reverse",
     step: Any = None,
     key: Any = None,
-    samples: int = 1,
+    samples: Any = 1,
     tolerance: Any = 0.0,
     keep_path: bool = True,
 ) -> Search:
     """Climb g from w0 along its gradient: w <- w + update(∇g(w)), num_steps times, as one compiled program.
 
-    With `optax.sgd` the update is learning_rate ∇g(w). Where g is a quadratic of largest curvature L, that converges
-    for rates below 2 / L, and above it each step is longer than the one before.
+    With `optax.sgd` the update is learning_rate ∇g(w). Where g is a concave quadratic of largest curvature L, that
+    converges for rates below 2 / L; above it, what of the start lies along that direction grows with every step.
 
     Args:
       g: a pure function of w to a floating-point number. A log likelihood: see the example.
@@ -52,9 +52,9 @@ def gradient_ascent(
       keep_path: whether every point is returned, or only the start and the end.
 
     Returns:
-      A `Search`: T + 1 rows unless the run ended sooner, CONVERGED or DIVERGED (a value or gradient that is not finite:
-      that point is the last row, and `params` the last before it), else MAX_EPOCHS. `params` is the last point, not the
-      best: where the path went is what there is to see; `values.argmax()` tells where it was highest.
+      A `Search`: T + 1 rows unless the run ended sooner, CONVERGED or DIVERGED (a value, or the norm of a gradient, is
+      not finite: that point is the last row, and `params` the last before it), else MAX_EPOCHS. `params` is the last
+      point, not the best: where the path went is what there is to see; `values.argmax()` tells where it was highest.
 
     Raises:
       ConfigError: an optimiser that cannot be used, an option that means nothing.
@@ -83,8 +83,8 @@ def gradient_ascent(
     who = "gradient_ascent"
     made = as_optimizer(who, optimizer)
     check_rate(who, made, learning_rate)
-    check_integer(who, "num_steps", num_steps, at_least=1, at_most=10**8)
-    check_method(who, method, step, key, samples)
+    num_steps = check_integer(who, "num_steps", num_steps, at_least=1, at_most=10**8)
+    samples = check_method(who, method, step, key, samples)
     check_number(who, "tolerance", tolerance)
     if method not in EXACT and not (not is_traced(tolerance) and float(tolerance) == 0):
         raise ConfigError(
@@ -153,7 +153,8 @@ def _ascend(
             return jax.tree.map(jnp.add, run.params, update), opt_state
 
         params, opt_state = jax.lax.cond(status == Status.RUNNING, move, lambda: (run.params, run.opt_state))
-        last = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (run.params, value.astype(dtype)), run.last)
+        known = finite | (t == 0)  # the start has a value, whatever its gradient
+        last = jax.tree.map(lambda new, old: jnp.where(known, new, old), (run.params, value.astype(dtype)), run.last)
         row = run.params if keep_path else None, value.astype(dtype), size
         return _Run(params, opt_state, last, status, run.rows + 1), row
 

@@ -29,9 +29,9 @@ def hill_climb(
     smallest_step: Any = 1e-3,
     rule: str = "best",
     neighbours: str = "axes",
-    directions: int | None = None,
+    directions: Any = None,
     key: Any = None,
-    max_evaluations: int = 10_000,
+    max_evaluations: Any = 10_000,
     keep_path: bool = True,
 ) -> Search:
     """Climb g from w0 by values alone: to a higher neighbour, and with smaller steps once there is none.
@@ -39,7 +39,7 @@ def hill_climb(
         axes       w ± step e_i, for each of the P numbers in w: 2P neighbours
         random     w + step u, u uniform on the unit sphere: `directions` neighbours
         best       go to the highest neighbour (the first of equals), if it is higher than w: a round costs them all
-        first      go to the first that is higher; the search goes on in the direction that helped
+        first      go to the first that is higher, and on along the axis that helped (random: always a new u)
 
     When no neighbour is higher, step <- shrink step. A neighbour that is not higher, or not finite, is never gone to,
     so g never falls along the path, and what is returned is never worse than w0.
@@ -97,12 +97,12 @@ def hill_climb(
             f"{who}: the smallest step is not above the first; got smallest_step={smallest_step}, step={step}; pass a "
             "smaller one"
         )
-    _check_directions(who, neighbours, directions, key)
+    directions = _checked_directions(who, neighbours, directions, key)
     w = checked_start(who, g, w0)
     flat = Flat(w)
     count = directions or 2 * flat.size
     cost = count if rule == "best" else 1
-    check_integer(who, "max_evaluations", max_evaluations, at_least=1, at_most=10**8)
+    max_evaluations = check_integer(who, "max_evaluations", max_evaluations, at_least=1, at_most=10**8)
     if max_evaluations < 1 + cost:
         raise ConfigError(
             f"{who}: there are evaluations for the start and one round; got max_evaluations={max_evaluations}, a round "
@@ -124,10 +124,10 @@ def hill_climb(
     return finished(who, result, rows)
 
 
-def _check_directions(who: str, neighbours: str, directions: Any, key: Any) -> None:
-    """Raise `ConfigError` unless there is a key for random neighbours, and a number of them for no others."""
+def _checked_directions(who: str, neighbours: str, directions: Any, key: Any) -> int | None:
+    """Return the number of directions; raise unless random neighbours have a key, and only they have a number."""
     if directions is not None:
-        check_integer(who, "directions", directions, at_least=1)
+        directions = check_integer(who, "directions", directions, at_least=1, at_most=10**8)
         if neighbours == "axes":
             raise ConfigError(
                 f"{who}: along the axes there are 2P neighbours; got directions={directions}; leave it out, or pass "
@@ -137,6 +137,7 @@ def _check_directions(who: str, neighbours: str, directions: Any, key: Any) -> N
         check_key(who, key)
     elif neighbours == "random":
         raise ConfigError(f"{who}: random neighbours are drawn; got key=None; pass key=0, or jax.random.key(0)")
+    return directions
 
 
 class _Climb(NamedTuple):
@@ -172,7 +173,9 @@ def _climb(
     most_moves = (max_evaluations - 1) // cost
 
     def height(point: Array) -> Array:
-        return g(flat.point(point))
+        """Return g; -inf where a number of the point itself is no longer finite in its dtype."""
+        finite = jnp.all(jnp.isfinite(point))
+        return jnp.where(finite, g(flat.point(point)), -jnp.inf)
 
     def neighbour(now: _Climb, j: Array) -> Array:
         if key is None:

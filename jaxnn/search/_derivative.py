@@ -37,12 +37,12 @@ def derivative(
     *,
     step: Any = None,
     key: Any = None,
-    samples: int = 1,
+    samples: Any = 1,
 ) -> Derivative:
     """Differentiate a function g(w) -> number at w, for P numbers in w.
 
         reverse     ∂g/∂w exactly, backwards through g              1 evaluation, and its backward pass (1 to 4 more)
-        forward     ∂g/∂w exactly, a derivative along each e_i      P, each with its tangent beside it (as much again)
+        forward     ∂g/∂w exactly, a derivative along each e_i      P tangents, each of about the cost of g, counted P
         one_sided   (g(w + h e_i) - g(w)) / h                       P + 1
         central     (g(w + h e_i) - g(w - h e_i)) / 2h              2P + 1
         spsa        (g(w + hΔ) - g(w - hΔ)) / 2hΔ_i, Δ_i = ±1       2 samples + 1
@@ -96,23 +96,24 @@ def derivative(
       (2008), chapter 3.
     """
     who = "derivative"
-    check_method(who, method, step, key, samples)
+    samples = check_method(who, method, step, key, samples)
     w = checked(who, g, w)
     size = Flat(w).size
     value, gradient = _derivative(w, *numbers(who, w, step, key, method), g=g, method=method, samples=samples)
     return Derivative(value, gradient, evaluations_of(method, size, samples))
 
 
-def check_method(who: str, method: Any, step: Any, key: Any, samples: Any) -> None:
-    """Raise `ConfigError` unless these options of a derivative mean something."""
+def check_method(who: str, method: Any, step: Any, key: Any, samples: Any) -> int:
+    """Return `samples`; raise `ConfigError` unless these options of a derivative mean something."""
     check_choice(who, "method", method, METHODS)
-    check_integer(who, "samples", samples, at_least=1)
+    samples = check_integer(who, "samples", samples, at_least=1, at_most=10**6)
     if step is not None:
         check_positive(who, "step", step)
     if key is not None:
         check_key(who, key)
     elif method == "spsa":
         raise ConfigError(f"{who}: spsa draws its directions; got key=None; pass key=0, or jax.random.key(0)")
+    return samples
 
 
 def numbers(who: str, w: Params, step: Any, key: Any, method: str) -> tuple[Array | None, Array | None]:

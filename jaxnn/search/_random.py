@@ -17,7 +17,7 @@ from jaxnn.search._result import Search, check_path, ends, finished
 
 
 def random_search(
-    g: Callable[[Any], Any], w0: Any, scale: Any, num_samples: int, key: Any, *, keep_path: bool = True
+    g: Callable[[Any], Any], w0: Any, scale: Any, num_samples: Any, key: Any, *, keep_path: bool = True
 ) -> Search:
     """Draw points w0 + scale n, n standard normal, and keep the one where g is highest.
 
@@ -46,7 +46,7 @@ def random_search(
     """
     who = "random_search"
     check_positive(who, "scale", scale)
-    check_integer(who, "num_samples", num_samples, at_least=1, at_most=10**8)
+    num_samples = check_integer(who, "num_samples", num_samples, at_least=1, at_most=10**8)
     made_key = as_key(who, key)
     w = checked_start(who, g, w0)
     if keep_path:
@@ -88,6 +88,7 @@ def _search(
             return _Best(point, values[n], rows + 1, path, best.along.at[rows].set(values[n]))
 
         is_higher = (values[n] > best.value) & jnp.isfinite(values[n])  # nothing is higher than a NaN
+        is_higher &= jnp.all(jnp.isfinite(sample(n)))
         return jax.lax.cond(is_higher, higher, lambda: best), None
 
     path = jnp.full((num_samples + 1, flat.size), jnp.nan, flat.dtype).at[0].set(start) if keep_path else None
