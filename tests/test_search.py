@@ -837,7 +837,9 @@ def test_numbers_of_numpy_serve_as_numbers(x64):
     assert one.evaluations == same.evaluations and one.value == same.value
     assert search.derivative(g, start, "spsa", key=0, samples=np.int8(100)).evaluations == 201
     assert search.random_search(g, start, 1.0, np.uint8(255), 0).evaluations == 256
-    with pytest.raises(ConfigError, match=r"^hill_climb: directions is a whole number"):
+    with pytest.raises(
+        ConfigError, match=r"^hill_climb: directions is at most 100,000,000; got directions=2,147,483,648"
+    ):
         search.hill_climb(g, start, neighbours="random", directions=2**31, key=0)
 
 
