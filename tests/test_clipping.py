@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import jaxnn
 from jaxnn import Batch, ConfigError, per_example
+from jaxnn.per_example import _chunks
 
 EPS = np.finfo(np.float32).eps
 CASE = by_name["tanh_mlp"]
@@ -45,7 +46,8 @@ def _clipped(params, batch, max_norm):
 
 @quick_jit
 def _chunked(params, batch, max_norm):
-    return per_example.clipped_sum(OBJECTIVE, params, batch, max_norm, memory=700)  # two examples at once
+    two = 2 * _chunks.example_bytes(OBJECTIVE, params, batch)
+    return per_example.clipped_sum(OBJECTIVE, params, batch, max_norm, memory=two)
 
 
 @quick_jit

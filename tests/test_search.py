@@ -808,7 +808,7 @@ def test_what_means_nothing_is_refused_before_anything_is_compiled(wrong_types, 
     assert not any(log.compiled(name) for name in ("_derivative", "_steepest", "_climb", "_search", "_ascend"))
 
 
-# ------------------------------------------------------------------------------------------------- found by a review
+# ------------------------------------------------------------------------------------- at the edges of dtypes and plots
 
 
 def rises_for_ever(w):
@@ -827,7 +827,7 @@ def test_a_start_whose_gradient_is_not_finite_has_its_value():
     assert (float(found.params), float(found.value), str(found.status)) == (0.0, 0.0, "diverged")
 
 
-def test_numbers_of_numpy_serve_as_numbers(x64):
+def test_numbers_of_numpy_serve_as_numbers(x64, wrong_types):
     def g(w):
         return -jnp.sum(w**2)
 

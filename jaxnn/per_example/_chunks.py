@@ -29,8 +29,7 @@ factor_shapes = jax.jit(make_factors).eval_shape
 
 def factor_bytes(objective: Any, params: Params, batch: Batch) -> int:
     """Return the bytes that the factors of one example take; only shapes are computed."""
-    forms = factor_shapes(objective, params, _alone(batch)).forms
-    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(forms))
+    return _held(_forms_of_one(objective, params, batch))
 
 
 def example_bytes(objective: Any, params: Params, batch: Batch) -> int:
@@ -38,14 +37,18 @@ def example_bytes(objective: Any, params: Params, batch: Batch) -> int:
     of sequences need.
     """
     x, y = one_example(batch.x), one_example(batch.y)
-    forms = factor_shapes(objective, params, _alone(batch)).forms
+    forms = _forms_of_one(objective, params, batch)
     working = sum(form.working * max(4, form.dtype.itemsize) for form in forms)
-    return factor_bytes(objective, params, batch) + analyse(objective, params, x, y).num_bytes + working
+    return _held(forms) + analyse(objective, params, x, y).num_bytes + working
 
 
-def _alone(batch: Batch) -> Batch:
-    """Return the shapes of a batch of one."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), batch)
+def _forms_of_one(objective: Any, params: Params, batch: Batch) -> Any:
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), batch)
+    return factor_shapes(objective, params, one).forms
+
+
+def _held(forms: Any) -> int:
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(forms))
 
 
 def chunk_numbers(n: int, size: int) -> Array:

@@ -97,9 +97,7 @@ class Factors:
         def total(keep: Any = None) -> Params:
             return self._tree([form.total(keep) for form in forms])
 
-        if keep is None or len(keep) == 0:
-            return total()
-        return jax.lax.cond(jnp.all(keep), total, lambda: total(keep))
+        return total() if keep is None else jax.lax.cond(jnp.all(keep), total, lambda: total(keep))
 
     def as_gradient(self, tree: Params) -> Params:
         """Return a tree like the parameters in their dtypes."""

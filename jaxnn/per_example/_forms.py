@@ -61,10 +61,11 @@ class Explicit:
         if keep is None or self.c is None:
             return jnp.tensordot(c, g, 1)
 
-        def add(i: Array, total: Array) -> Array:
-            return total + jnp.where(keep[i], c[i] * g[i], 0)
+        def add(total: Array, row: Any) -> tuple[Array, None]:
+            keep, c, g = row
+            return total + jnp.where(keep, c * g, 0), None
 
-        return jax.lax.fori_loop(0, len(g), add, jnp.zeros(g.shape[1:], jnp.result_type(c, g)))
+        return jax.lax.scan(add, jnp.zeros(g.shape[1:], jnp.result_type(c, g)), (keep, c, g))[0]
 
     def sum_of_squares(self, c: Array) -> Array:
         """Return Σ_i c_i g_i², elementwise, as the leaf lies."""

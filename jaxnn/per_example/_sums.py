@@ -57,7 +57,7 @@ def clipped_sum(
     |---|---|
     | C = 0 | the sum is zero, every example with a gradient counts as clipped |
     | C = inf | nothing is clipped: the plain weighted sum |
-    | a zero gradient | stays zero, is not clipped |
+    | a zero gradient | stays zero, is not clipped (rows of a sequence that cancel are zero to rounding only) |
     | a gradient with NaN or infinity, or longer than 1e19 | contributes zero, is counted in `non_finite` |
     | a gradient shorter than 1e-19 | its norm is rounded to 0, so it passes as it is |
     | weight 0, padding | contributes zero, is not counted |

@@ -182,7 +182,7 @@ def _look_at(ax: "Axes", heights: np.ndarray) -> None:
 
 
 def _ending(run: Search) -> str:
-    steps = int(np.isfinite(np.asarray(run.values)).sum()) - 1
+    steps = int((np.asarray(run.values) < np.inf).sum()) - 1  # a start may have -inf, rows never reached have NaN
     status = Status(int(run.status))
     ended = "" if status == Status.MAX_EPOCHS else f" ({str(status).replace('_', ' ')})"
     return f"{steps} step{'s' * (steps != 1)} to g = {float(run.value):.4g}{ended}"

@@ -26,11 +26,11 @@ def gradient_ascent(
     optimizer: Any,
     *,
     learning_rate: Any = None,
-    num_steps: Any = 100,
+    num_steps: int = 100,
     method: str = "reverse",
     step: Any = None,
     key: Any = None,
-    samples: Any = 1,
+    samples: int = 1,
     tolerance: Any = 0.0,
     keep_path: bool = True,
 ) -> Search:

@@ -29,9 +29,9 @@ def hill_climb(
     smallest_step: Any = 1e-3,
     rule: str = "best",
     neighbours: str = "axes",
-    directions: Any = None,
+    directions: int | None = None,
     key: Any = None,
-    max_evaluations: Any = 10_000,
+    max_evaluations: int = 10_000,
     keep_path: bool = True,
 ) -> Search:
     """Climb g from w0 by values alone: to a higher neighbour, and with smaller steps once there is none.
@@ -172,11 +172,6 @@ def _climb(
     cost = count if is_best else 1
     most_moves = (max_evaluations - 1) // cost
 
-    def height(point: Array) -> Array:
-        """Return g; -inf where a number of the point itself is no longer finite in its dtype."""
-        finite = jnp.all(jnp.isfinite(point))
-        return jnp.where(finite, g(flat.point(point)), -jnp.inf)
-
     def neighbour(now: _Climb, j: Array) -> Array:
         if key is None:
             return flat.rounded(now.point.at[j // 2].add(jnp.where(j % 2, -now.step, now.step)))
@@ -186,13 +181,13 @@ def _climb(
 
     def look(now: _Climb) -> _Climb:
         if is_best:
-            heights = for_each(lambda j: height(neighbour(now, j)), count, flat.size)
+            heights = for_each(lambda j: flat.height(g, neighbour(now, j)), count, flat.size)
             heights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf)
             j = jnp.argmax(heights).astype(jnp.int32)
             value = heights[j]
         else:
             j = now.next
-            value = height(neighbour(now, j))
+            value = flat.height(g, neighbour(now, j))
         higher = (value > now.value) & jnp.isfinite(value)
         failures = jnp.where(higher, 0, now.failures + cost)
         moves = now.moves + higher
@@ -213,7 +208,7 @@ def _climb(
         return (now.value < jnp.inf) & (now.step >= smallest_step) & (now.evaluations + cost <= max_evaluations)
 
     start, zero, one = flat.vector(w), jnp.int32(0), jnp.int32(1)
-    value = height(start)
+    value = flat.height(g, start)
     path = jnp.full((most_moves + 1, flat.size), jnp.nan, flat.dtype).at[0].set(start) if keep_path else None
     values = jnp.full(most_moves + 1, jnp.nan, value.dtype).at[0].set(value)
     end = jax.lax.while_loop(goes_on, look, _Climb(start, value, step, one, zero, zero, zero, path, values))

@@ -37,7 +37,7 @@ def derivative(
     *,
     step: Any = None,
     key: Any = None,
-    samples: Any = 1,
+    samples: int = 1,
 ) -> Derivative:
     """Differentiate a function g(w) -> number at w, for P numbers in w.
 

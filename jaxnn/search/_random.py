@@ -17,7 +17,7 @@ from jaxnn.search._result import Search, check_path, ends, finished
 
 
 def random_search(
-    g: Callable[[Any], Any], w0: Any, scale: Any, num_samples: Any, key: Any, *, keep_path: bool = True
+    g: Callable[[Any], Any], w0: Any, scale: Any, num_samples: int, key: Any, *, keep_path: bool = True
 ) -> Search:
     """Draw points w0 + scale n, n standard normal, and keep the one where g is highest.
 
@@ -76,10 +76,11 @@ def _search(
 
     def sample(n: Array) -> Array:
         noise = jax.random.normal(jax.random.fold_in(key, n), start.shape, start.dtype)
-        return flat.rounded(start + scale * noise)
+        # Drawn twice, to evaluate and to keep: without the barrier XLA contracts one of the two, and last bits differ.
+        return flat.rounded(start + jax.lax.optimization_barrier(scale * noise))
 
     first = g(w)
-    values = for_each(lambda n: g(flat.point(sample(n))), num_samples, flat.size)
+    values = for_each(lambda n: flat.height(g, sample(n)), num_samples, flat.size)
 
     def keep(best: _Best, n: Array) -> tuple[_Best, None]:
         def higher() -> _Best:
@@ -88,7 +89,6 @@ def _search(
             return _Best(point, values[n], rows + 1, path, best.along.at[rows].set(values[n]))
 
         is_higher = (values[n] > best.value) & jnp.isfinite(values[n])  # nothing is higher than a NaN
-        is_higher &= jnp.all(jnp.isfinite(sample(n)))
         return jax.lax.cond(is_higher, higher, lambda: best), None
 
     path = jnp.full((num_samples + 1, flat.size), jnp.nan, flat.dtype).at[0].set(start) if keep_path else None
