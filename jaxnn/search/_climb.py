@@ -172,6 +172,10 @@ def _climb(
     cost = count if is_best else 1
     most_moves = (max_evaluations - 1) // cost
 
+    def height(point: Array) -> Array:
+        """Return g; -inf where a number of the point is beyond the dtype of its leaf."""
+        return jnp.where(jnp.all(jnp.isfinite(point)), g(flat.point(point)), -jnp.inf)
+
     def neighbour(now: _Climb, j: Array) -> Array:
         if key is None:
             return flat.rounded(now.point.at[j // 2].add(jnp.where(j % 2, -now.step, now.step)))
@@ -181,13 +185,13 @@ def _climb(
 
     def look(now: _Climb) -> _Climb:
         if is_best:
-            heights = for_each(lambda j: flat.height(g, neighbour(now, j)), count, flat.size)
+            heights = for_each(lambda j: height(neighbour(now, j)), count, flat.size)
             heights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf)
             j = jnp.argmax(heights).astype(jnp.int32)
             value = heights[j]
         else:
             j = now.next
-            value = flat.height(g, neighbour(now, j))
+            value = height(neighbour(now, j))
         higher = (value > now.value) & jnp.isfinite(value)
         failures = jnp.where(higher, 0, now.failures + cost)
         moves = now.moves + higher
@@ -208,7 +212,7 @@ def _climb(
         return (now.value < jnp.inf) & (now.step >= smallest_step) & (now.evaluations + cost <= max_evaluations)
 
     start, zero, one = flat.vector(w), jnp.int32(0), jnp.int32(1)
-    value = flat.height(g, start)
+    value = height(start)
     path = jnp.full((most_moves + 1, flat.size), jnp.nan, flat.dtype).at[0].set(start) if keep_path else None
     values = jnp.full(most_moves + 1, jnp.nan, value.dtype).at[0].set(value)
     end = jax.lax.while_loop(goes_on, look, _Climb(start, value, step, one, zero, zero, zero, path, values))

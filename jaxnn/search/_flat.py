@@ -48,10 +48,6 @@ class Flat:
             parts.append(part)
         return jnp.concatenate(parts)
 
-    def height(self, g: Callable[[Any], Array], vector: Float[Array, " P"]) -> Array:
-        """Return g at a vector; -inf where one of its numbers is beyond the dtype of its leaf."""
-        return jnp.where(jnp.all(jnp.isfinite(vector)), g(self.point(vector)), -jnp.inf)
-
     def eps(self, at_least: Any) -> Float[Array, " P"]:
         """Return how finely each number is kept: eps of its leaf, or of another dtype where that is coarser."""
         coarse = float(jnp.finfo(at_least).eps)

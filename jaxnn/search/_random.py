@@ -76,11 +76,10 @@ def _search(
 
     def sample(n: Array) -> Array:
         noise = jax.random.normal(jax.random.fold_in(key, n), start.shape, start.dtype)
-        # Drawn twice, to evaluate and to keep: without the barrier XLA contracts one of the two, and last bits differ.
-        return flat.rounded(start + jax.lax.optimization_barrier(scale * noise))
+        return flat.rounded(start + scale * noise)
 
     first = g(w)
-    values = for_each(lambda n: flat.height(g, sample(n)), num_samples, flat.size)
+    values = for_each(lambda n: g(flat.point(sample(n))), num_samples, flat.size)
 
     def keep(best: _Best, n: Array) -> tuple[_Best, None]:
         def higher() -> _Best:
@@ -88,7 +87,8 @@ def _search(
             path = best.path.at[rows].set(point) if keep_path else None
             return _Best(point, values[n], rows + 1, path, best.along.at[rows].set(values[n]))
 
-        is_higher = (values[n] > best.value) & jnp.isfinite(values[n])  # nothing is higher than a NaN
+        # Nothing is higher than a NaN. The look at the point is not beside g: there XLA rounds the two draws apart.
+        is_higher = (values[n] > best.value) & jnp.isfinite(values[n]) & jnp.all(jnp.isfinite(sample(n)))
         return jax.lax.cond(is_higher, higher, lambda: best), None
 
     path = jnp.full((num_samples + 1, flat.size), jnp.nan, flat.dtype).at[0].set(start) if keep_path else None
