@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 
 
 @dataclass(frozen=True)

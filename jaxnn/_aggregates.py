@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import ConfigError, MemoryBudgetError, brief, check_choice
+from jaxnn._checks import check_choice
+from jaxnn._errors import ConfigError, MemoryBudgetError, brief, said
 from jaxnn._types import Batch, Params, scalar
 from jaxnn.per_example._chunks import factor_bytes
 from jaxnn.per_example._factors import Factors, make_factors
-from jaxnn.per_example._given import MEMORY, checked_max_norm, said
+from jaxnn.per_example._given import MEMORY, checked_max_norm
 
 NAMES = ("mean", "sum")
 

@@ -14,13 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnn._aggregates import as_aggregate, check_aggregate
-from jaxnn._checks import (
-    ConfigError,
-    check_choice,
-    check_integer,
-    check_number,
-)
+from jaxnn._checks import check_choice, check_integer, check_number
 from jaxnn._door import batch_arrays, check_objective, check_one_example, checked_batch, strong
+from jaxnn._errors import ConfigError
 from jaxnn._objectives import without_absent
 from jaxnn._optimizer import Optimizer, as_optimizer
 from jaxnn._plans import MiniBatch

@@ -1,91 +1,26 @@
-"""Checks on the host, before anything is compiled: the typed errors and the small validators that raise them.
+"""Checks on the host, before anything is compiled: the small validators that raise the typed errors of `_errors`.
 
-Every message reads *who: rule; got name=value; what to do*. Compiled code cannot raise, so what is not checked here is
-not checked at all. Tracers pass: under `jit` or `vmap` the caller has already promised concrete shapes, and values are
-unknown.
+Compiled code cannot raise, so what is not checked here is not checked at all. Tracers pass: under `jit` or `vmap` the
+caller has already promised concrete shapes, and values are unknown.
 """
 
-import difflib
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
+from jaxnn._errors import ConfigError, DtypeError, LabelError, NonFiniteError, ShapeError, brief, suggest
+
 # Programs compute in float32 by default: beyond the first it has only infinity, below the second XLA has only 0.
 LARGEST, SMALLEST = 3.4e38, 1.2e-38
-LISTED = 10  # names in a message
-
-
-class ShapeError(ValueError):
-    """An array has the wrong rank or size, or two arrays do not belong together."""
-
-
-class DtypeError(TypeError):
-    """A value is of a kind that cannot be used here: text, objects, complex numbers, dates."""
-
-
-class LabelError(ValueError):
-    """A label is no class of this problem."""
-
-
-class NonFiniteError(ValueError):
-    """A NaN or an infinity stands where a number is needed."""
-
-
-class ConfigError(ValueError):
-    """An option has a value that means nothing, or two options contradict each other."""
-
-
-class DataFormatError(ValueError):
-    """A data file is not what its name or header says."""
-
-
-class DownloadError(ValueError, OSError):
-    """A file could not be downloaded: no mirror gave it whole, or its folder cannot be written."""
-
-
-class CheckpointError(ValueError):
-    """A saved file is damaged, belongs to another model, or cannot be written.
-
-    `result` is, where a save of `fit` failed, the `FitResult` that it had reached.
-    """
-
-    result: Any = None
-
-
-class MemoryBudgetError(ValueError, MemoryError):
-    """What was asked for needs more memory than it was given; nothing was allocated."""
 
 
 def is_traced(*values: Any) -> bool:
     """Return whether any leaf is a tracer, so that its value cannot be looked at."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
-
-
-@contextmanager
-def in_the_name_of(who: str, instead_of: str | None = None) -> Iterator[None]:
-    """Let an error of a room further in begin with the verb that the user called, if it began with that other one."""
-    try:
-        yield
-    except (ShapeError, DtypeError, LabelError, NonFiniteError, ConfigError, DataFormatError) as error:
-        speaker, _, text = str(error).partition(": ")
-        if instead_of not in (None, speaker):
-            raise
-        raise type(error)(f"{who}: {text}") from error
-
-
-def suggest(name: Any, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for a near miss, else what there is: the first few names and how many there are."""
-    known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {brief(near[0])}?"
-    more = f", ... ({len(known):,} in all)" if len(known) > LISTED else ""
-    return f"choose one of {', '.join(one if len(one) <= 60 else brief(one) for one in known[:LISTED])}{more}"
 
 
 def check_choice(who: str, name: str, value: Any, known: Iterable[str]) -> None:
@@ -291,11 +226,3 @@ def check_same_tree(who: str, name: str, got: Any, want: Any) -> None:
 def _is_real(dtype: np.dtype) -> bool:
     """Return whether a dtype holds integers or floats, bfloat16 included."""
     return dtype.kind in "iuf" or dtype == jax.numpy.bfloat16
-
-
-def brief(value: Any) -> str:
-    """Return a short description of a value for a message."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):  # a data frame has no one type
-        return f"{type(value).__name__}{list(value.shape)} of {value.dtype}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -11,10 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn._checks import (
-    ConfigError,
-    DtypeError,
-    NonFiniteError,
-    ShapeError,
     as_numbers,
     check_finite,
     check_labels,
@@ -23,9 +19,9 @@ from jaxnn._checks import (
     check_positive,
     check_same_tree,
     check_weight,
-    in_the_name_of,
     is_traced,
 )
+from jaxnn._errors import ConfigError, DtypeError, NonFiniteError, ShapeError, in_the_name_of
 from jaxnn._likelihoods import Gaussian
 from jaxnn._models import Mlp, leaf_name
 from jaxnn._objectives import LogLikelihood, without_absent

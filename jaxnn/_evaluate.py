@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._checks import ShapeError, check_finite, check_integer, is_traced
+from jaxnn._checks import check_finite, check_integer, is_traced
 from jaxnn._door import as_inputs, checked_batch, checked_params, strong
+from jaxnn._errors import ShapeError
 from jaxnn._scores import CHUNK_SIZE, evaluation_sums
 from jaxnn._types import Batch, Params, as_jax, num_examples, one_example
 from jaxnn.data import Dataset

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxnn._aggregates import Plain
-from jaxnn._checks import brief
+from jaxnn._errors import brief
 from jaxnn._optimizer import Optimizer
 from jaxnn._program import Run
 from jaxnn._spec import spec_of

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnn._ascent import MOST_EPOCHS, check_opt_state, check_state, checked_run
-from jaxnn._checks import CheckpointError, check_integer
+from jaxnn._checks import check_integer
 from jaxnn._ending import message_of, warn_of_one_class
+from jaxnn._errors import CheckpointError
 from jaxnn._facts import about_run
 from jaxnn._interrupts import Interrupts
 from jaxnn._optimizer import as_optimizer, check_rate

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxnn._checks import ConfigError, ShapeError, check_positive
+from jaxnn._checks import check_positive
+from jaxnn._errors import ConfigError, ShapeError
 
 
 @jax.tree_util.register_dataclass

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxnn._activations import initial_gain, tanh
-from jaxnn._checks import ConfigError, DtypeError, ShapeError, as_key, check_integer
+from jaxnn._checks import as_key, check_integer
+from jaxnn._errors import ConfigError, DtypeError, ShapeError
 from jaxnn._types import Params
 
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._checks import ConfigError, ShapeError, check_integer, check_number
+from jaxnn._checks import check_integer, check_number
+from jaxnn._errors import ConfigError, ShapeError
 from jaxnn._models import kernel_mask
 from jaxnn._types import Batch, Model, Params, num_examples
 

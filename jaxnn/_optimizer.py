@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnn._checks import ConfigError, check_number
+from jaxnn._checks import check_number
+from jaxnn._errors import ConfigError
 from jaxnn._models import kernel_mask
 from jaxnn._types import Params
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from jaxnn._checks import ConfigError, as_key, check_integer
+from jaxnn._checks import as_key, check_integer
+from jaxnn._errors import ConfigError
 
 # An example never swaps in r rounds with probability 2^-r: too many fixed points. Measured for N from 2 to 60,000
 # (tests/test_plans.py): 12 rounds fail from N = 300 on, 16 from 1,000 on, 20 and more cannot be told from uniform.

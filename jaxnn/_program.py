@@ -3,6 +3,7 @@
 `ascend` runs it whole, `fit` in pieces bounded in steps; both get the same bits, for it is the same program.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -117,18 +118,52 @@ def advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State,
 
 
 def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State, Array]:
-    """Take the steps, in rounds.
+    """Take the steps, in rounds: see `make_round`."""
+    take_round = make_round(run, limits)
 
-    Each round of the outer loop takes the steps up to the end of the epoch, of the piece, or of the block, whichever
-    comes first; row 0 is a round without steps. The last step of an epoch stands apart: only there are norms
-    and the hold-out measured.
+    def goes_on(carry):
+        state, _, left, begins = carry
+        return ((state.status == Status.RUNNING) & (left > 0)) | begins
+
+    state = resumed(run, state, limits)
+    carry = state, rows, limits.steps, limits.begin
+    state, rows, _, _ = jax.lax.while_loop(goes_on, take_round, carry)
+    return state, rows
+
+
+def resumed(run: Run, state: State, limits: Limits) -> State:
+    """Return a state as a run goes on from it: with a best that can be compared, and the status it has by now."""
+    now = monitored(run.monitor, run.hold_out)
+    same = state.best.monitor == now
+    best = Best(
+        state.best.params,
+        jnp.where(same, state.best.value, -jnp.inf),
+        jnp.where(same, state.best.epoch, -1),
+        jnp.full_like(state.best.monitor, now),
+    )
+    state = state._replace(best=best, misses=jnp.where(same, state.misses, 0))
+    rate = state.learning_rate  # one that was traced passed the door unseen: below 0 it would climb down
+    usable = (rate >= 0) & jnp.isfinite(rate) if run.optimizer.is_factory else True
+    return state._replace(
+        status=_status(state, limits, (state.status != Status.DIVERGED) & usable),
+        step=jnp.minimum(state.step, run.plan.num_steps(num_examples(run.train)) - 1),  # of a plan with more steps
+    )
+
+
+def make_round(run: Run, limits: Limits) -> Callable:
+    """Return the round of a run, a function of (state, rows, steps left, whether row 0 is due) that returns the same.
+
+    A round takes the steps up to the end of the epoch, of the piece, or of the block, whichever comes first; row 0 is
+    a round without steps. The last step of an epoch stands apart: only there are norms and the hold-out measured.
     """
     objective, train, hold_out, plan = run.objective, run.train, run.hold_out, run.plan
     total_rows = num_examples(train)
     num_steps = plan.num_steps(total_rows)
     block = min(num_steps, _BLOCK_STEPS, max(1, _BLOCK_INDICES // plan.batch_size(total_rows)))
-    pads = jax.eval_shape(lambda s: plan.indices(s.key, s.epoch, s.step, total_rows)[1], state) is not None
+    pads = jax.eval_shape(lambda: plan.indices(jax.random.key(0), 0, 0, total_rows)[1]) is not None
     equal_weights = train.weight is None and not pads
+    nan = jnp.full_like(limits.min_delta, jnp.nan)
+    zero = jnp.zeros_like(nan)
 
     def batches(state):
         """Return the function from j to the batch of step `state.step + j`, for j in [0, block)."""
@@ -198,7 +233,7 @@ def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State
         finite &= state.status != Status.DIVERGED  # such a run does not go on, whatever parameters it is given
         return state._replace(status=_status(state, limits, finite)), rows
 
-    def piece(carry):
+    def take_round(carry):
         state, rows, left, begins = carry
         n = jnp.minimum(jnp.minimum(num_steps - state.step, left), block - state.step % block)
         n = jnp.where(begins, 0, n)
@@ -221,28 +256,7 @@ def _advance(run: Run, state: State, rows: Array, limits: Limits) -> tuple[State
         )
         return state, rows, left - n, jnp.asarray(False)
 
-    nan, zero = jnp.full((), jnp.nan, rows.dtype), jnp.zeros_like(state.log_prob)
-    same = state.best.monitor == monitored(run.monitor, hold_out)  # else the best so far cannot be compared
-    state = state._replace(
-        best=Best(
-            state.best.params,
-            jnp.where(same, state.best.value, -jnp.inf),
-            jnp.where(same, state.best.epoch, -1),
-            jnp.full_like(state.best.monitor, monitored(run.monitor, hold_out)),
-        ),
-        misses=jnp.where(same, state.misses, 0),
-    )
-    rate = state.learning_rate  # one that was traced passed the door unseen: below 0 it would climb down
-    usable = (rate >= 0) & jnp.isfinite(rate) if run.optimizer.is_factory else True
-    state = state._replace(
-        status=_status(state, limits, (state.status != Status.DIVERGED) & usable),
-        step=jnp.minimum(state.step, num_steps - 1),  # a state of a plan with more steps begins the last one
-    )
-    carry = state, rows, limits.steps, limits.begin
-    state, rows, _, _ = jax.lax.while_loop(
-        lambda carry: ((carry[0].status == Status.RUNNING) & (carry[2] > 0)) | carry[3], piece, carry
-    )
-    return state, rows
+    return take_round
 
 
 def _status(state: State, limits: Limits, finite: Array) -> Array:

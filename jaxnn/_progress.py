@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 
 
 class Progress(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn._checks import CheckpointError
+from jaxnn._errors import CheckpointError
 from jaxnn._facts import WHO, digest
 from jaxnn._state import COLUMNS, History, State, Status, full_rows, history_of
 from jaxnn._whole import locked

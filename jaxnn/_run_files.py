@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn._checks import CheckpointError
+from jaxnn._errors import CheckpointError
 from jaxnn._models import Mlp
 from jaxnn._state import WATCHED, History
 from jaxnn._types import Params

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jaxnn._checks import CheckpointError, brief, suggest
+from jaxnn._errors import CheckpointError, brief, suggest
 from jaxnn._objectives import LogLikelihood
 from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, WHO, history_in, json_in, params_in
 from jaxnn._spec import objective_of

@@ -1,11 +1,14 @@
-"""What JAX traces and compiles, by name, from its own log; and a jit that compiles faster and runs slower."""
+"""What JAX traces and compiles, by name, from its own log; and how the tests have it compile."""
 
 import contextlib
-import functools
 import logging
 import re
 
 import jax
+
+# The optimisations that take XLA longest, left out for the whole process (conftest.py) or left in for one `jax.jit`.
+QUICK_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+AS_FOR_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 
 class Log(list):
@@ -36,18 +39,3 @@ def jax_log():
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-
-
-@functools.cache
-def _quick_options():
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda a: a, compiler_options=options)(0.0)
-    except Exception:  # another jaxlib or device knows other options; then it compiles as usual
-        return None
-    return options
-
-
-def quick_jit(function, **options):
-    """Return `jax.jit(function)` without slow optimisations: the same mathematics, compiled three times faster."""
-    return jax.jit(function, compiler_options=_quick_options(), **options)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 from small import HOLD_OUT, MODEL, OBJECTIVE, PARAMS, PLAN, TRAIN, bits, rows_of, start
 
 import jaxnn
@@ -95,7 +95,7 @@ def test_ascend_takes_the_steps_that_numpy_takes(plan):
 
 
 def test_nothing_to_clip_is_the_plain_mean():
-    run = quick_jit(lambda s, c: jaxnn.ascend(OBJECTIVE, optax.sgd, s, TRAIN, PLAN, 3, aggregate=c))
+    run = jax.jit(lambda s, c: jaxnn.ascend(OBJECTIVE, optax.sgd, s, TRAIN, PLAN, 3, aggregate=c))
     state = jaxnn.init_state(OBJECTIVE, optax.sgd, PARAMS, learning_rate=0.5)
     (plain, a), (infinite, b), (large, c) = (
         jaxnn.ascend(OBJECTIVE, optax.sgd, state, TRAIN, PLAN, 3),

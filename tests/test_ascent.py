@@ -12,7 +12,7 @@ import optax
 import pytest
 import reference
 import small
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 from hypothesis import example, given
 from small import HOLD_OUT, OBJECTIVE, PARAMS, PLAN, TRAIN, bits, rows_of, start
 
@@ -32,7 +32,7 @@ PLANS = [FullBatch(), MiniBatch(8), MiniBatch(8, replacement=True), Stochastic()
 @functools.cache
 def index_stream(plan, seed, num_epochs, num_rows=20):
     """Return the rows that count in each step, read from the plan itself."""
-    read = quick_jit(lambda epoch, s: plan.indices(jax.random.key(seed), epoch, s, num_rows))
+    read = jax.jit(lambda epoch, s: plan.indices(jax.random.key(seed), epoch, s, num_rows))
     stream = []
     for epoch in range(num_epochs):
         for s in range(plan.num_steps(num_rows)):
@@ -80,7 +80,7 @@ def test_sum_and_sgd_reproduce_the_textbook_update_for_every_plan(model, likelih
     if likelihood == jaxnn.bernoulli:
         batch = batch._replace(y=np.minimum(batch.y, 1))
     state = jaxnn.init_state(objective, optax.sgd, params, key=5, learning_rate=0.05)
-    run = quick_jit(lambda s: jaxnn.ascend(objective, optax.sgd, s, batch, plan, 2, aggregate="sum")[0].params)
+    run = jax.jit(lambda s: jaxnn.ascend(objective, optax.sgd, s, batch, plan, 2, aggregate="sum")[0].params)
     kind = "categorical" if likelihood == jaxnn.categorical else "bernoulli"
     got, want = run(state), reference.ascend(params, batch.x, batch.y, index_stream(plan, 5, 2), 0.05, kind)
     for leaf, expected in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
@@ -107,8 +107,8 @@ def test_the_textbook_loop_tells_faults_apart(fault):
 def test_ascend_is_a_loop_of_ascent_steps_and_reports_the_norms_of_the_last_one(x64):
     objective, train = LogLikelihood(small.MODEL, jaxnn.categorical, l2=0.1), in_double(TRAIN)
     state = jaxnn.init_state(objective, optax.adam, random_params(small.MODEL), key=2, learning_rate=0.05)
-    run = quick_jit(lambda s: jaxnn.ascend(objective, optax.adam, s, train, PLAN, 2))
-    one = quick_jit(lambda s, b: jaxnn.ascent_step(objective, optax.adam, s, b))
+    run = jax.jit(lambda s: jaxnn.ascend(objective, optax.adam, s, train, PLAN, 2))
+    one = jax.jit(lambda s, b: jaxnn.ascent_step(objective, optax.adam, s, b))
     stream = iter(index_stream(PLAN, 2, 2))
     whole, history = run(state)
     total = np.zeros(2)
@@ -130,8 +130,8 @@ def test_a_step_reports_the_gradient_of_the_objective_and_the_relative_size_of_t
     objective, params = LogLikelihood(small.MODEL, jaxnn.categorical, l2=0.3), random_params(small.MODEL)
     batch = in_double(TRAIN)
     state = jaxnn.init_state(objective, optax.sgd, params, learning_rate=0.2)
-    after, info = quick_jit(lambda s: jaxnn.ascent_step(objective, optax.sgd, s, batch))(state)
-    value, gradient = quick_jit(jax.value_and_grad(objective))(params, batch)
+    after, info = jax.jit(lambda s: jaxnn.ascent_step(objective, optax.sgd, s, batch))(state)
+    value, gradient = jax.jit(jax.value_and_grad(objective))(params, batch)
     size, slope = norm(params), norm(gradient)
     penalty = 0.15 * sum((np.asarray(layer.kernel) ** 2).sum() for layer in params)
     np.testing.assert_allclose(info.gradient_norm, slope, rtol=1e-12)
@@ -149,7 +149,7 @@ def test_a_step_reports_the_gradient_of_the_objective_and_the_relative_size_of_t
 def test_a_batch_of_zero_weight_makes_no_step_whatever_it_holds(aggregate):
     state = start()
     nothing = Batch(np.full((4, 3), np.nan, np.float32), np.zeros(4, np.int32), np.zeros(4, np.float32))
-    after, info = quick_jit(lambda s: jaxnn.ascent_step(OBJECTIVE, optax.adam, s, nothing, aggregate=aggregate))(state)
+    after, info = jax.jit(lambda s: jaxnn.ascent_step(OBJECTIVE, optax.adam, s, nothing, aggregate=aggregate))(state)
     assert bits((after.params, after.opt_state)) == bits((state.params, state.opt_state))
     assert math.isnan(info.log_likelihood)
 
@@ -160,7 +160,7 @@ def test_an_integer_weight_is_that_many_copies_of_the_row(x64):
     x = np.where(times[:, None] == 0, np.nan, train.x)  # a row of weight 0 may hold anything
     rows = np.repeat(np.arange(20), times)
     state = jaxnn.init_state(OBJECTIVE, optax.sgd, random_params(small.MODEL), learning_rate=0.01)
-    run = quick_jit(lambda s, b: jaxnn.ascend(OBJECTIVE, optax.sgd, s, b, FullBatch(), 5, hold_out=b, aggregate="sum"))
+    run = jax.jit(lambda s, b: jaxnn.ascend(OBJECTIVE, optax.sgd, s, b, FullBatch(), 5, hold_out=b, aggregate="sum"))
     weighted, history = run(state, Batch(x, train.y, times.astype(float)))
     repeated, expected = run(state, Batch(train.x[rows], train.y[rows]))
     for a, b in zip(*map(jax.tree.leaves, (weighted.params, repeated.params)), strict=True):
@@ -173,7 +173,7 @@ def test_absent_rows_reach_nothing_in_a_data_set_or_a_batch():
     weight = np.ones(20, np.float32)
     weight[[0, 11]] = 0
     x[[0, 11]] = np.nan
-    run = quick_jit(lambda state, train: small.ascend(state, 2, train=train)[0])
+    run = jax.jit(lambda state, train: small.ascend(state, 2, train=train)[0])
     ends = []
     for fill in (np.nan, np.inf, 7.0):
         x[[0, 11]] = fill
@@ -190,7 +190,7 @@ def test_an_epoch_that_happens_to_draw_only_absent_rows_is_no_divergence():
     objective = LogLikelihood(Mlp((3, 3)), jaxnn.categorical)
     train = Batch(TRAIN.x[:2], TRAIN.y[:2], np.array([1.0, 0.0], np.float32))
     state = jaxnn.init_state(objective, optax.sgd, objective.model.init(0), key=0, learning_rate=0.1)
-    run = quick_jit(lambda s: jaxnn.ascend(objective, optax.sgd, s, train, MiniBatch(1, replacement=True), 40))
+    run = jax.jit(lambda s: jaxnn.ascend(objective, optax.sgd, s, train, MiniBatch(1, replacement=True), 40))
     end, history = run(state)
     silent = np.isnan(np.asarray(history.log_likelihood[1:]))
     assert 0 < silent.sum() < 40  # some epochs drew the absent row both times
@@ -264,7 +264,7 @@ def test_the_python_model_of_early_stopping_tells_faults_apart(mutant):
 @pytest.mark.parametrize("monitor", ["log_likelihood", "accuracy"])
 def test_the_best_parameters_reevaluate_to_the_recorded_best(monitor):
     run = functools.partial(small.ascend, num_epochs=12, patience=4, monitor=monitor)
-    end, history = run(start(0.3)) if monitor == "log_likelihood" else quick_jit(run)(start(0.3))
+    end, history = run(start(0.3)) if monitor == "log_likelihood" else jax.jit(run)(start(0.3))
     column = history.hold_out_accuracy if monitor == "accuracy" else history.hold_out_log_likelihood
     column = np.asarray(column)[np.asarray(history.epoch) >= 0]
     assert end.best.epoch == int(np.argmax(column)) and end.best.value == column.max()
@@ -345,7 +345,7 @@ def run_in_double(state):
     return small.ascend(state, 6, train=in_double(TRAIN), hold_out=in_double(HOLD_OUT), patience=2)
 
 
-TOGETHER, ALONE = quick_jit(jax.vmap(run_in_double)), quick_jit(run_in_double)
+TOGETHER, ALONE = jax.jit(jax.vmap(run_in_double)), jax.jit(run_in_double)
 LANES = {
     "rates": lambda: jax.vmap(lambda rate: start(rate, params=small.MODEL.init(1)))(
         jnp.array([0.0, 0.01, 0.1, 1.0, 1e308])
@@ -378,7 +378,7 @@ def test_jit_of_ascend_is_ascend():
     def run(state, train, held):
         return small.ascend(state, 3, train=train, hold_out=held)
 
-    got, want = quick_jit(run)(start(), TRAIN, HOLD_OUT), run(start(), TRAIN, HOLD_OUT)
+    got, want = jax.jit(run)(start(), TRAIN, HOLD_OUT), run(start(), TRAIN, HOLD_OUT)
     for a, b in zip(*map(jax.tree.leaves, ((got[0].params, got[1]), (want[0].params, want[1]))), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -561,7 +561,7 @@ def test_row_zero_measures_the_initial_parameters_and_unreached_rows_hold_nan():
 def test_the_log_likelihood_of_an_epoch_is_the_mean_over_rows_not_over_batches():
     _, history = small.ascend(start(0.0), 2)  # nothing moves, so the running mean is the mean: 8 + 8 + 4 rows
     np.testing.assert_allclose(history.log_likelihood, [history.log_likelihood[0]] * 3, rtol=1e-6)
-    each = quick_jit(jax.vmap(lambda x, y: OBJECTIVE.per_example(PARAMS, x, y)))(TRAIN.x, TRAIN.y)
+    each = jax.jit(jax.vmap(lambda x, y: OBJECTIVE.per_example(PARAMS, x, y)))(TRAIN.x, TRAIN.y)
     means = [np.mean(each[rows]) for rows in index_stream(PLAN, 0, 1)]
     assert abs(np.mean(means) - history.log_likelihood[0]) > 1e-4  # a mean of means would have been told apart
 
@@ -586,7 +586,7 @@ def test_inputs_are_neither_changed_nor_donated_and_globals_stay_as_they_were():
 
 def test_no_tracer_leaks():
     with jax.checking_leaks():
-        end, _ = quick_jit(lambda s: small.ascend(s, 2, patience=1))(start())
+        end, _ = jax.jit(lambda s: small.ascend(s, 2, patience=1))(start())
     assert not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(end))
 
 
@@ -601,7 +601,7 @@ def test_the_state_keeps_its_dtypes_and_history_is_in_float32_or_wider(dtype):
         params = small.MODEL.init(1, dtype=dtype)
         state = start(params=params)
         run = functools.partial(small.ascend, num_epochs=6)
-        end, history = {"float32": run, "float64": ALONE, "bfloat16": quick_jit(run)}[dtype](state)
+        end, history = {"float32": run, "float64": ALONE, "bfloat16": jax.jit(run)}[dtype](state)
         assert kinds(end) == kinds(state) and not any(weak for _, weak in kinds(end))
         assert {leaf.dtype.name for leaf in jax.tree.leaves(end.params)} == {dtype}
         assert {column.dtype.name for column in history} == {"int32", wide}
@@ -611,7 +611,7 @@ def test_the_state_keeps_its_dtypes_and_history_is_in_float32_or_wider(dtype):
 
 def test_single_precision_parameters_stay_single_where_x64_is_on(x64):
     state = start(params=small.MODEL.init(1, dtype="float32"))
-    end, history = quick_jit(lambda s: small.ascend(s, 2))(state)
+    end, history = jax.jit(lambda s: small.ascend(s, 2))(state)
     assert kinds(end) == kinds(state) and history.log_likelihood.dtype == "float32"
     assert {leaf.dtype.name for leaf in jax.tree.leaves(end.opt_state)} == {"float32", "int32"}
 

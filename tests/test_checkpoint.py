@@ -721,7 +721,7 @@ def test_a_small_file_that_claims_to_be_huge_is_refused_at_once_and_in_little_me
         seconds, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert seconds < 1 and peak < 100e6 and len(str(error.value)) < 2000, (seconds, peak)
+    assert seconds < 5 and peak < 100e6 and len(str(error.value)) < 2000, (seconds, peak)
 
 
 # Files that are none, and files that would run a program.

@@ -13,17 +13,8 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn import _checks
+from jaxnn import _errors
 from jaxnn._checks import (
-    CheckpointError,
-    ConfigError,
-    DataFormatError,
-    DownloadError,
-    DtypeError,
-    LabelError,
-    MemoryBudgetError,
-    NonFiniteError,
-    ShapeError,
     as_key,
     as_numbers,
     check_choice,
@@ -37,6 +28,17 @@ from jaxnn._checks import (
     check_same_tree,
     check_weight,
     is_traced,
+)
+from jaxnn._errors import (
+    CheckpointError,
+    ConfigError,
+    DataFormatError,
+    DownloadError,
+    DtypeError,
+    LabelError,
+    MemoryBudgetError,
+    NonFiniteError,
+    ShapeError,
     suggest,
 )
 from jaxnn._models import Dense
@@ -459,7 +461,7 @@ def test_near_misses_are_suggested_and_others_listed():
 def test_every_error_is_a_value_error_or_a_type_error_and_public():
     errors = [ShapeError, DtypeError, LabelError, NonFiniteError, ConfigError, DataFormatError]
     errors += [DownloadError, CheckpointError, MemoryBudgetError]
-    found = [e for e in vars(_checks).values() if isinstance(e, type) and issubclass(e, Exception)]
+    found = [e for e in vars(_errors).values() if isinstance(e, type) and issubclass(e, Exception)]
     assert set(found) == set(errors)
     for error in errors:
         assert issubclass(error, ValueError) != issubclass(error, TypeError)

@@ -10,7 +10,7 @@ import numpy as np
 import oracles
 import pytest
 from cases import by_name
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,23 +39,23 @@ def exact(batch, params=PARAMS):
     return np.stack([flat(g) for g in oracles.per_example_gradients("categorical", params, *batch[:2], ("tanh",))])
 
 
-@quick_jit
+@jax.jit
 def _clipped(params, batch, max_norm):
     return per_example.clipped_sum(OBJECTIVE, params, batch, max_norm)
 
 
-@quick_jit
+@jax.jit
 def _chunked(params, batch, max_norm):
     two = 2 * _chunks.example_bytes(OBJECTIVE, params, batch)
     return per_example.clipped_sum(OBJECTIVE, params, batch, max_norm, memory=two)
 
 
-@quick_jit
+@jax.jit
 def _weighted(params, batch, c):
     return per_example.weighted_sum(OBJECTIVE, params, batch, c)
 
 
-@quick_jit
+@jax.jit
 def _each(params, batch, max_norm):
     """The clipped gradient of each example: clipped sums in which every other weight is 0."""
 
@@ -161,7 +161,7 @@ def log_prob_of_products(p, x, y):
 PRODUCTS = jaxnn.from_function(log_prob_of_products)  # its gradients are x, and y: what I say
 
 
-@quick_jit
+@jax.jit
 def of_products(batch, max_norm):
     params = {"w": jnp.ones(2), "b": jnp.ones(1)}
     f = per_example.factors(PRODUCTS, params, batch)
@@ -203,7 +203,7 @@ def test_huge_gradients_of_one_leaf_do_not_hide_those_of_another():
     np.testing.assert_allclose(total["b"], [np.sqrt(0.5) + 1e-3], rtol=1e-5)
 
 
-@quick_jit
+@jax.jit
 def of_sequences(x, max_norm):
     params = {"w": jnp.ones((8, 8))}  # T = 2: by the Gram matrices of what went in and what came back
 
@@ -235,7 +235,7 @@ def test_a_gradient_that_almost_cancels_along_a_sequence_is_clipped_to_c():
         assert lengths(flat(total)) <= 3 * limit * (1 + 1e-2), clipping
 
 
-@quick_jit
+@jax.jit
 def clipped_one_by_one(w, x, y, max_norm):
     """The norm and the clipped gradient of every sequence, each a batch of its own."""
     objective = jaxnn.from_function(lambda w, x, y: jaxnn.gaussian.log_prob((x @ w).sum(0), y))
@@ -272,7 +272,7 @@ def test_a_token_read_twice_with_derivatives_that_cancel_is_clipped_to_c(differe
     w, c = jnp.zeros((400, 40)), np.float32(difference)
     assert per_example.explain(objective, w, batch).leaves[0].way == "look-up"
 
-    @quick_jit
+    @jax.jit
     def one_by_one(x, y):
         return jax.lax.map(
             lambda row: per_example.clipped_sum(objective, w, Batch(*(a[None] for a in row)), c)[0], (x, y)
@@ -353,7 +353,7 @@ def test_a_weight_k_is_the_clipped_gradient_k_times():
 def test_small_dtypes_are_clipped_within_their_precision():
     params = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), PARAMS)
     batch = examples()
-    total, clipping = jax.device_get(quick_jit(per_example.clipped_sum)(OBJECTIVE, params, batch, 0.05))
+    total, clipping = jax.device_get(jax.jit(per_example.clipped_sum)(OBJECTIVE, params, batch, 0.05))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(total)} == {"bfloat16"}
     assert clipping.norms.dtype == np.float32 and clipping.clipped == N
     assert lengths(flat(total)) <= N * 0.05 * (1 + 2**-7)
@@ -398,7 +398,7 @@ def test_the_norms_are_over_all_leaves_together():
 
 
 def test_a_negative_limit_where_it_cannot_be_refused_lets_nothing_through():
-    total, _ = jax.device_get(quick_jit(lambda c: per_example.clipped_sum(OBJECTIVE, PARAMS, examples(), c))(-1.0))
+    total, _ = jax.device_get(jax.jit(lambda c: per_example.clipped_sum(OBJECTIVE, PARAMS, examples(), c))(-1.0))
     assert np.isnan(flat(total)).any()
 
 

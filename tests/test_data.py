@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
 from jaxnn import data
-from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
+from jaxnn._errors import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn._types import Batch
 from jaxnn.data._files.idx import read_idx
 

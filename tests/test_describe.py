@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from small_files import idx
 
 from jaxnn import data
-from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
+from jaxnn._errors import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn.data._describe import csv as csv_source
 from jaxnn.data._describe import facts, wording
 from jaxnn.data._describe.describe import _hashed

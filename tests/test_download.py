@@ -26,7 +26,7 @@ import pytest
 import trustme
 
 from jaxnn import cli, data
-from jaxnn._checks import ConfigError, DataFormatError, DownloadError
+from jaxnn._errors import ConfigError, DataFormatError, DownloadError
 from jaxnn.cli import _build
 from jaxnn.cli._config import TrainConfig
 from jaxnn.data._remote import cache, download, sources

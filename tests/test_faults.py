@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import small
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 from side_effects import side_effects
 from small import HOLD_OUT, MODEL, OBJECTIVE, PARAMS, PLAN, TRAIN, bits
 
@@ -755,7 +755,7 @@ def test_without_features_a_fit_finds_the_frequency_of_every_class():
     objective = LogLikelihood(jaxnn.Linear(0, 3), jaxnn.categorical)
     none = np.zeros((20, 0), np.float32)
     state = jaxnn.init_state(objective, optax.sgd, objective.model.init(0), learning_rate=2.0)
-    run = quick_jit(lambda state: jaxnn.ascend(objective, optax.sgd, state, Batch(none, Y), jaxnn.FullBatch(), 60)[0])
+    run = jax.jit(lambda state: jaxnn.ascend(objective, optax.sgd, state, Batch(none, Y), jaxnn.FullBatch(), 60)[0])
     params = run(state).params
     frequency = np.bincount(Y, minlength=3) / 20
     np.testing.assert_allclose(jaxnn.predict_proba(objective, params, none[:1])[0], frequency, rtol=1e-5)
@@ -866,7 +866,7 @@ def test_no_rows_give_empty_answers_and_a_gradient_of_exactly_0():
 @behaves("B3", "a variance of one example, 0 / 0")
 def test_one_example_is_learnt():
     x = np.array([2.0], np.float32)
-    state, history = quick_jit(partial(towards, x, 0.5, MiniBatch(32)))()
+    state, history = jax.jit(partial(towards, x, 0.5, MiniBatch(32)))()
     assert state.params == 1.5  # half way, and half way again
     assert history.log_likelihood.tolist() == [-2.0, -2.0, -0.5]  # as the step of each epoch saw it
 
@@ -1047,7 +1047,7 @@ def test_every_row_counts_once_an_epoch_where_the_batch_does_not_divide_the_data
 
 @behaves("D3", "rows are counted that do not exist")
 def test_a_batch_larger_than_the_data_is_the_data_to_the_bit():
-    runs = [quick_jit(partial(towards, X[:, 0], 0.1, MiniBatch(size)))() for size in (20, 64)]
+    runs = [jax.jit(partial(towards, X[:, 0], 0.1, MiniBatch(size)))() for size in (20, 64)]
     assert bits(runs[0]) == bits(runs[1])
     indices, weight = MiniBatch(64).indices(0, 0, 0, 20)
     assert indices.shape == (20,) and weight is None
@@ -1057,7 +1057,7 @@ def test_a_batch_larger_than_the_data_is_the_data_to_the_bit():
 def test_a_rate_of_0_moves_no_bit_and_a_traced_one_that_is_none_ends_the_run_before_a_step():
     assert bits(small.fit(3, learning_rate=0.0).state.params) == bits(PARAMS)
     rates = jnp.array([0.5, -0.1, jnp.nan, jnp.inf])
-    ends, histories = quick_jit(jax.vmap(lambda rate: towards(np.ones(4, np.float32), rate, jaxnn.FullBatch())))(rates)
+    ends, histories = jax.jit(jax.vmap(lambda rate: towards(np.ones(4, np.float32), rate, jaxnn.FullBatch())))(rates)
     assert ends.status.tolist() == [Status.MAX_EPOCHS] + [Status.DIVERGED] * 3
     assert ends.epoch.tolist() == [2, 0, 0, 0] and (np.asarray(histories.epoch) >= 0).sum(1).tolist() == [3, 1, 1, 1]
     assert ends.params.tolist() == ends.best.params.tolist() == [0.75, 0, 0, 0]  # from 0, half way to 1 and again

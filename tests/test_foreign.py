@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiles import quick_jit
 from flax import nnx
 
 import jaxnn
@@ -117,16 +116,16 @@ def test_it_trains_unchanged_and_its_gradient_is_that_of_the_hand_written_mean(b
     def mean(params):
         return jnp.mean(jax.vmap(lambda x, y: log_prob(params, x, y))(jax.tree.map(jnp.asarray, batch.x), batch.y))
 
-    by_hand = quick_jit(jax.value_and_grad(mean))
+    by_hand = jax.jit(jax.value_and_grad(mean))
     before, gradient = by_hand(params)
 
     state = jaxnn.init_state(objective, optax.adam, params, key=1, learning_rate=0.03)
-    run = quick_jit(lambda s: jaxnn.ascend(objective, optax.adam, s, batch, MiniBatch(32), 30))
+    run = jax.jit(lambda s: jaxnn.ascend(objective, optax.adam, s, batch, MiniBatch(32), 30))
     end, history = run(state)
     assert by_hand(end.params)[0] - before > 0.25
     np.testing.assert_allclose(history.log_likelihood[0], before, rtol=1e-5)
     assert jax.tree.structure(end.params) == jax.tree.structure(params)
-    ours = quick_jit(jax.grad(objective))(params, batch)
+    ours = jax.jit(jax.grad(objective))(params, batch)
     for a, b in zip(*map(jax.tree.leaves, (ours, gradient)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -168,5 +167,5 @@ def test_a_log_prob_that_says_one_class_for_all_does_not_pass_for_training():
 
     objective, params = from_function(log_prob), {"bias": jnp.zeros(3)}
     state = jaxnn.init_state(objective, optax.adam, params, learning_rate=0.03)
-    end, _ = quick_jit(lambda s: jaxnn.ascend(objective, optax.adam, s, Batch(X, Y), MiniBatch(32), 30))(state)
+    end, _ = jax.jit(lambda s: jaxnn.ascend(objective, optax.adam, s, Batch(X, Y), MiniBatch(32), 30))(state)
     assert objective(end.params, Batch(X, Y)) - objective(params, Batch(X, Y)) < 0.25

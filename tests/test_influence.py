@@ -8,11 +8,11 @@ import numpy as np
 import oracles
 import pytest
 from cases import by_name
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 
 import jaxnn
 from jaxnn import Batch, ConfigError, MemoryBudgetError, ShapeError, per_example
-from jaxnn.per_example import _chunks
+from jaxnn.per_example import _chunks, _influence
 
 CASE = by_name["softmax"]
 OBJECTIVE = CASE.objective(0.3)
@@ -69,13 +69,13 @@ def agrees(found, scores, present=None, rtol=1e-9, top=TOP):
         assert indices.dtype == np.int32 and indices.shape == values.shape == (M, top)
 
 
-MEMORIES = [2**31, 3600]  # the second: several chunks of both sets, the last one ragged
+MEMORIES = [2**31, 3700]  # the second: several chunks of both sets, the last one ragged
 
 
 @functools.cache
 def program(**options):
     """Everything but the arrays is compiled in; one program for all that have the same options."""
-    return quick_jit(lambda *it: per_example.influence(OBJECTIVE, *it, top=TOP, **options))
+    return jax.jit(lambda *it: per_example.influence(OBJECTIVE, *it, top=TOP, **options))
 
 
 def ranked(train=TRAIN, params=PARAMS, test=TEST, **options):
@@ -96,7 +96,28 @@ def test_without_weights_it_is_the_same(x64):
 
 def test_the_second_memory_is_one_of_several_ragged_chunks(x64):
     size = MEMORIES[1] // 2 // _chunks.example_bytes(OBJECTIVE, PARAMS, TRAIN)
-    assert 1 < size < M and N % size and 1 < N // size
+    assert 1 < size < M and N % size and N % (size - 1) and 1 < N // size
+
+
+@pytest.mark.parametrize("damping", [None, 0.1])
+@pytest.mark.parametrize("sizes", [(20, 20, 10), (4, 3)])
+def test_a_chunk_needs_no_more_memory_than_it_was_given(sizes, damping, monkeypatch):
+    """However many test examples there are: what there is for each pair of examples counts, too."""
+    rng, many, asked = np.random.default_rng(0), 2000, []
+    objective = jaxnn.LogLikelihood(jaxnn.Mlp(sizes), jaxnn.categorical)
+    batch = Batch(rng.normal(size=(many, sizes[0])).astype(np.float32), rng.integers(0, 3, many).astype(np.int32))
+    whole = _influence._rank
+
+    def asks(*given, **options):
+        asked.append((whole.lower(*given, **options), len(given[-1].y)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_influence, "_rank", asks)
+    with pytest.raises(KeyboardInterrupt):
+        per_example.influence(objective, objective.model.init(0), batch, batch, damping=damping, memory=2**20)
+    ((lowered, size),) = asked
+    assert 1 < size < many / 10
+    assert 0.25 * 2**20 < lowered.compile().memory_analysis().temp_size_in_bytes <= 1.05 * 2**20
 
 
 def test_a_comparison_with_the_wrong_sign_order_or_row_would_fail(x64):

@@ -416,7 +416,8 @@ def until(process, word):
     raise AssertionError(process.stderr.read())
 
 
-def test_a_program_without_a_handler_dies_of_sigterm_and_its_run_goes_on_to_the_same_bits(tmp_path):
+def test_a_program_without_a_handler_dies_of_sigterm_and_its_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", compiles.QUICK_FLAGS))  # as this process has read them
     process = child(tmp_path, every=1e6, one_step=False)  # pieces as long as they are
     try:
         until(process, "training")

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiles import quick_jit
 from small import bits
 
 import jaxnn
@@ -43,7 +42,7 @@ def run(kind, sizes, optimizer):
     """Three epochs with ragged batches, from the same parameters."""
     objective = LogLikelihood(kind(sizes), jaxnn.categorical, l2=0.01)
     state = jaxnn.init_state(objective, optimizer, START[sizes], learning_rate=0.01)
-    return quick_jit(lambda s: jaxnn.ascend(objective, optimizer, s, Batch(X, Y), MiniBatch(8), 3))(state)
+    return jax.jit(lambda s: jaxnn.ascend(objective, optimizer, s, Batch(X, Y), MiniBatch(8), 3))(state)
 
 
 def assert_same_run(optimizer, sizes=SIZES):

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compiles import quick_jit
 from optax import contrib
 from small import bits
 
@@ -129,14 +128,14 @@ def test_the_optimizer_climbs_and_its_second_step_is_the_program_of_its_first(na
 
     traced = jax.eval_shape(lambda s: (s, step(s)), state)
     assert signature(traced[0]) == signature(traced[1])
-    end = quick_jit(lambda s: jax.lax.fori_loop(0, 60, lambda _, s: step(s), s))(state)
+    end = jax.jit(lambda s: jax.lax.fori_loop(0, 60, lambda _, s: step(s), s))(state)
     before, after = OBJECTIVE(PARAMS, BATCH), OBJECTIVE(end.params, BATCH)
     assert after - before > 0.5 * (TOP - before), f"{name}: {before:.3f} -> {after:.3f}"
 
 
 def test_half_the_gain_is_a_bar_that_can_be_missed():
     state = jaxnn.init_state(OBJECTIVE, optax.sgd, PARAMS, learning_rate=1e-3)
-    end = quick_jit(
+    end = jax.jit(
         lambda s: jax.lax.fori_loop(0, 60, lambda _, s: jaxnn.ascent_step(OBJECTIVE, optax.sgd, s, BATCH)[0], s)
     )(state)
     before = OBJECTIVE(PARAMS, BATCH)
@@ -148,13 +147,13 @@ def test_a_whole_run_with_it_climbs_too(name):
     optimizer, rate = CLIMBERS[name]
     state = jaxnn.init_state(OBJECTIVE, optimizer, PARAMS, learning_rate=rate)
     plan = jaxnn.MiniBatch(16)
-    end, history = quick_jit(lambda s: jaxnn.ascend(OBJECTIVE, optimizer, s, BATCH, plan, 20))(state)
+    end, history = jax.jit(lambda s: jaxnn.ascend(OBJECTIVE, optimizer, s, BATCH, plan, 20))(state)
     assert end.status == jaxnn.Status.MAX_EPOCHS and history.log_likelihood[-1] - history.log_likelihood[0] > 0.3
 
 
 def test_a_schedule_moves_with_the_steps_that_were_taken():
     optimizer = optax.sgd(optax.piecewise_constant_schedule(1.0, {2: 0.0}))  # rate 1, 1, then 0
-    step = quick_jit(lambda s, b: jaxnn.ascent_step(OBJECTIVE, optimizer, s, b))
+    step = jax.jit(lambda s, b: jaxnn.ascent_step(OBJECTIVE, optimizer, s, b))
     state = jaxnn.init_state(OBJECTIVE, optimizer, PARAMS)
     full, empty = (BATCH._replace(weight=np.full(48, w, np.float32)) for w in (1, 0))
     seen = []
@@ -261,8 +260,8 @@ def test_weight_decay_shrinks_the_weights():
 def test_ascent_on_l_is_optax_descent_on_minus_l_bit_for_bit(name):
     factory, rate = FACTORIES[name]
     objective = jaxnn.LogLikelihood(OBJECTIVE.model, jaxnn.categorical, l2=0.1)
-    climb = quick_jit(jax.value_and_grad(lambda params: objective(params, BATCH)))
-    descend = quick_jit(jax.value_and_grad(lambda params: -objective(params, BATCH)))
+    climb = jax.jit(jax.value_and_grad(lambda params: objective(params, BATCH)))
+    descend = jax.jit(jax.value_and_grad(lambda params: -objective(params, BATCH)))
     ours, theirs = as_optimizer("test", factory), optax.with_extra_args_support(factory(learning_rate=rate))
     up = down = PARAMS
     up_state, down_state = ours.init(up, rate), theirs.init(down)
@@ -298,7 +297,7 @@ def test_gradient_value_and_value_fn_reach_optax_negated(aggregate, scale):
     with jax.disable_jit():
         jaxnn.ascent_step(objective, optimizer, state, BATCH, aggregate=aggregate)
     ((updates, value, grad, value_of_params, extra),) = seen
-    want, gradient = quick_jit(jax.value_and_grad(objective))(PARAMS, BATCH)
+    want, gradient = jax.jit(jax.value_and_grad(objective))(PARAMS, BATCH)
     np.testing.assert_allclose([value, value_of_params], [-scale * want] * 2, rtol=1e-5)
     for tree in (updates, grad):
         for got, expected in zip(jax.tree.leaves(tree), jax.tree.leaves(gradient), strict=True):

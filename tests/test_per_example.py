@@ -15,13 +15,13 @@ import numpy as np
 import oracles
 import pytest
 from cases import by_name, problems, value_and_gradient
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 from gradients import DECAY, PREVIOUS, fits, functions, like, matrix, methods, numpy_says, vector
 from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxnn
-from jaxnn import Batch, ConfigError, MemoryBudgetError, ShapeError, categorical, per_example
+from jaxnn import Batch, ConfigError, DtypeError, MemoryBudgetError, ShapeError, categorical, per_example
 from jaxnn.per_example import NoiseScale, _chunks, _measures
 
 F32, F64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
@@ -37,7 +37,7 @@ def by_hand(case, params, batch):
     return rows if batch.weight is None else np.where((np.asarray(batch.weight) > 0)[:, None], rows, 0)
 
 
-_methods = quick_jit(methods)
+_methods = jax.jit(methods)
 
 
 def said(*args):
@@ -206,11 +206,11 @@ V = jax.tree.map(lambda a: _rng.normal(size=a.shape).astype(np.float32), PARAMS)
 
 
 def program(memory):
-    return quick_jit(lambda *args: functions(*args, memory=memory))
+    return jax.jit(lambda *args: functions(*args, memory=memory))
 
 
 CHUNK = 3 * _chunks.example_bytes(OBJECTIVE, PARAMS, BATCH)  # 3 of the 7 at once: the last one is ragged
-WHOLE, CHUNKED = quick_jit(functions), program(CHUNK)
+WHOLE, CHUNKED = jax.jit(functions), program(CHUNK)
 
 
 def test_the_gradients_of_every_form_are_those_of_vmap_of_grad():
@@ -275,13 +275,13 @@ def test_where_all_are_absent_there_is_nothing_and_no_mean():
 
 def test_inner_products_of_two_batches_whole_and_in_chunks():
     there = rows(4, length=5, seed=1)._replace(weight=np.array([1, 0, 2, 1], np.float32))  # other tokens, another T
-    gradients = quick_jit(jax.vmap(jax.grad(every_form), (None, 0, 0)))
+    gradients = jax.jit(jax.vmap(jax.grad(every_form), (None, 0, 0)))
     g, h = (np.where(b.weight[:, None] > 0, matrix(gradients(PARAMS, b.x, b.y)), 0) for b in (BATCH, there))
     scale = np.sqrt(np.outer(np.sum(g**2, 1), np.sum(h**2, 1))) + 1e-9
-    f = quick_jit(lambda a, b: per_example.gram(OBJECTIVE, PARAMS, a, b, memory=2 * CHUNK))
+    f = jax.jit(lambda a, b: per_example.gram(OBJECTIVE, PARAMS, a, b, memory=2 * CHUNK))
     oracles.assert_close(f(BATCH, there), g @ h.T, scale, F32, 128)
 
-    @quick_jit
+    @jax.jit
     def by_method(a, b):
         f, other = (per_example.factors(OBJECTIVE, PARAMS, part) for part in (a, b))
         return f.gram(other), other.gram(f)
@@ -362,10 +362,10 @@ def test_factors_go_through_jit_scan_and_flattening_unchanged():
     assert all(isinstance(leaf, jax.Array) for leaf in leaves)
     rebuilt = jax.tree.unflatten(structure, leaves)
     assert jax.tree.structure(rebuilt) == structure and isinstance(hash(structure), int)
-    norms = quick_jit(lambda f: f.norms())
+    norms = jax.jit(lambda f: f.norms())
     np.testing.assert_array_equal(norms(made), norms(rebuilt))
 
-    @quick_jit
+    @jax.jit
     def carried(made):
         def step(f, scale):
             return jax.tree.map(lambda a: a * scale if a.dtype == jnp.float32 else a, f), f.log_likelihoods
@@ -384,8 +384,8 @@ def test_factors_of_a_stack_of_parameters():
         f = per_example.factors(OBJECTIVE, params, BATCH)
         return f.norms(), f.clipped_sum(0.4)[0], f.gram()
 
-    many = jax.device_get(quick_jit(jax.vmap(measures))(stack))
-    one = quick_jit(measures)
+    many = jax.device_get(jax.jit(jax.vmap(measures))(stack))
+    one = jax.jit(measures)
     for i in range(3):
         alone = one(jax.tree.map(lambda a, i=i: a[i], stack))
         for a, b in zip(*map(jax.tree.leaves, (many, alone)), strict=True):
@@ -401,7 +401,7 @@ def test_what_is_made_of_the_gradients_can_itself_be_differentiated(x64):
     def total(params):
         return jnp.sum(jnp.square(per_example.factors(case.objective(), params, batch).norms()))
 
-    value_and_grad = quick_jit(jax.value_and_grad(total))
+    value_and_grad = jax.jit(jax.value_and_grad(total))
     _, slope = value_and_grad(params)
     v = jax.tree.map(lambda a: rng.normal(size=a.shape), params)
     up, down = (value_and_grad(jax.tree.map(lambda w, d, h=h: w + h * d, params, v))[0] for h in (1e-5, -1e-5))
@@ -413,21 +413,20 @@ import sys; sys.path.insert(0, "tests")
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import jaxnn
-from compiles import quick_jit
 from jaxnn import per_example
 from test_per_example import CHUNK, OBJECTIVE, PARAMS, rows
 assert len(jax.devices()) == 4
 batch = rows(8)._replace(weight=np.array([1, 2, 0, 1, 0.5, 3, 1, 1], np.float32))
 split = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
 there = jax.device_put(batch, split)
-@quick_jit
+@jax.jit
 def measures(b):
     f = per_example.factors(OBJECTIVE, PARAMS, b)
     return f.norms(), f.clipped_sum(0.4), per_example.clipped_sum(OBJECTIVE, PARAMS, b, 0.4, memory=CHUNK)
 one, many = jax.device_get((measures(batch), measures(there)))
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, many)
-f = quick_jit(per_example.factors)(OBJECTIVE, PARAMS, there)
-np.testing.assert_allclose(quick_jit(lambda f: f.norms())(f), one[0], rtol=1e-5, atol=1e-6)
+f = jax.jit(per_example.factors)(OBJECTIVE, PARAMS, there)
+np.testing.assert_allclose(jax.jit(lambda f: f.norms())(f), one[0], rtol=1e-5, atol=1e-6)
 assert f.log_likelihoods.sharding.is_equivalent_to(split, 1), f.log_likelihoods.sharding
 print("same")
 """
@@ -514,6 +513,19 @@ def of_tokens(p, x, y):
     return categorical.log_prob(jnp.tanh(p["table"][x["tokens"]] @ p["w"]).mean(0) @ p["out"], y)
 
 
+def weight_normed(p, x, y):
+    return categorical.log_prob(x @ (p["v"] / jnp.linalg.norm(p["v"], axis=0) * p["g"]), y)
+
+
+def test_what_becomes_of_a_parameter_alone_counts_in_chunks():
+    """On the way back each example has derivatives of its own of the kernel that is made once for all."""
+    objective, batch = jaxnn.from_function(weight_normed), Batch(jnp.ones((512, 64)), jnp.zeros(512, jnp.int32))
+    params = {"v": jnp.ones((64, 10)), "g": jnp.ones(10)}
+    memory, measure = 32 * _chunks.example_bytes(objective, params, batch), _measures.NORMS
+    lowered = _measures.measured.lower(objective, params, batch, (), None, who="", measure=measure, memory=memory)
+    assert memory / 4 < lowered.compile().memory_analysis().temp_size_in_bytes <= memory
+
+
 @pytest.mark.parametrize("name", ["NORMS", "CLIPPED", "SECOND_MOMENT"])
 @pytest.mark.parametrize("log_prob", [of_images, of_tokens])
 def test_the_values_of_a_model_count_in_its_chunks(log_prob, name):
@@ -579,8 +591,8 @@ def test_what_just_fits_is_not_refused():
 
 def test_a_single_example_says_nothing_of_noise_and_what_was_known_stands():
     x, y = np.array([[1, 0, 0], [0, 2, 0]], np.float32), np.array([0, 1], np.int32)
-    one = quick_jit(lambda b: per_example.noise_scale(LINEAR, LINEAR.model.init(0), b))
-    after = quick_jit(lambda b, known: per_example.noise_scale(LINEAR, LINEAR.model.init(0), b, known))
+    one = jax.jit(lambda b: per_example.noise_scale(LINEAR, LINEAR.model.init(0), b))
+    after = jax.jit(lambda b, known: per_example.noise_scale(LINEAR, LINEAR.model.init(0), b, known))
     both, single = Batch(x, y, np.array([1, 1], np.float32)), Batch(x, y, np.array([5, 0], np.float32))
     noise = one(Batch(x[:1], y[:1]))
     assert np.isnan(noise.trace) and np.isnan(noise.square) and np.isnan(noise.scale) and np.isnan(noise.batch_size)
@@ -617,7 +629,7 @@ def test_over_random_batches_both_parts_are_those_of_the_population(x64, weighte
     which = rng.integers(0, len(g), (4000, 6))
     weight = np.broadcast_to([0.5, 1, 2, 0, 4, 1], which.shape) if weighted else np.ones(which.shape)
 
-    @quick_jit
+    @jax.jit
     def noise(x, y, weight):
         batch = Batch(x, y, weight)
         return jax.vmap(lambda b: per_example.factors(case.objective(), params, b).noise_scale())(batch)
@@ -646,6 +658,21 @@ def test_over_random_batches_both_parts_are_those_of_the_population(x64, weighte
             lambda *it: per_example.inner(*it, np.ones(8)),
             ShapeError,
             r"^inner: a direction is a tree like the parameters; got \(8,\); pass a gradient, say$",
+        ),
+        (
+            lambda *it: per_example.weighted_sum(*it, np.ones(4) * 1j),
+            DtypeError,
+            r"^weighted_sum: c holds integers or floats; got c=ndarray\[4\] of complex128; take the real part, say$",
+        ),
+        (
+            lambda *it: per_example.weighted_sum(*it, ["a"] * 4),
+            DtypeError,
+            r"^weighted_sum: c holds integers or floats; got c=\['a', 'a', 'a', 'a'\]; encode it",
+        ),
+        (
+            lambda *it: per_example.inner(*it, jax.tree.map(lambda a: a + 1j, it[1])),
+            DtypeError,
+            r"^inner: direction holds integers or floats; got direction=ArrayImpl\[3, 2\] of complex64; take",
         ),
         (
             lambda *it: per_example.fisher_vector_product(*it, jax.tree.map(lambda a: a[:1], it[1])),

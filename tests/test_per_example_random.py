@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from compiles import quick_jit
 from gradients import fits, like, matrix, methods, numpy_says, vector
 
 import jaxnn
@@ -145,7 +144,7 @@ def test_three_ways_agree_on_a_random_architecture(x64, seed):
         lambda a: np.asarray(a, np.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, (params, x, y)
     )
 
-    one = quick_jit(jax.grad(net.log_prob))
+    one = jax.jit(jax.grad(net.log_prob))
     loop = [vector(one(exact[0], exact[1][i], exact[2][i])) for i in range(n)]
     g = np.stack(loop) if n else np.zeros((0, vector(params).size))
     weight = np.ones(n) if batch.weight is None else batch.weight
@@ -154,7 +153,7 @@ def test_three_ways_agree_on_a_random_architecture(x64, seed):
 
     eps, c = float(jnp.finfo(dtype).eps), _C[dtype]
     size = np.abs(g).max(initial=0) * 4
-    by_vmap = quick_jit(jax.vmap(jax.grad(net.log_prob), (None, 0, 0)))(params, x, y)
+    by_vmap = jax.jit(jax.vmap(jax.grad(net.log_prob), (None, 0, 0)))(params, x, y)
     oracles.assert_close(np.where(weight[:, None] > 0, matrix(by_vmap), 0), g, size, eps, c, "vmap(grad)")
 
     norms = np.sort(np.linalg.norm(g, axis=1))
@@ -163,8 +162,8 @@ def test_three_ways_agree_on_a_random_architecture(x64, seed):
     v = vector(like(params, v) if dtype == jnp.float64 else jax.tree.map(cast, like(params, v)))
     given = objective, params, Batch(x, y, batch.weight), numbers, jax.tree.map(cast, like(params, v)), max_norm
     want = numpy_says(g, batch.weight, numbers, v, max_norm)
-    fits(jax.device_get(quick_jit(methods)(*given)), want, g, eps, numbers, v, c)
+    fits(jax.device_get(jax.jit(methods)(*given)), want, g, eps, numbers, v, c)
     ask = partial(per_example.clipped_sum, memory=2 * _chunks.example_bytes(*given[:3]))
-    total, clipping = quick_jit(ask)(*given[:3], max_norm)
+    total, clipping = jax.jit(ask)(*given[:3], max_norm)
     oracles.assert_close(vector(total), want["clipped_sum"], n * 7 * size, eps, c, "in chunks of two")
     oracles.assert_close(clipping.norms, want["norms"], norms.max(initial=0), eps, c, "norms in chunks of two")

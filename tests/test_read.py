@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from small_files import idx
 
 from jaxnn import data
-from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
+from jaxnn._errors import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 from jaxnn.data._files import csv as csv_reader
 from jaxnn.data._files import csv_lines
 from jaxnn.data._files.arrow_size import unpacked_size

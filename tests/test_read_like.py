@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from jaxnn import data
-from jaxnn._checks import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
+from jaxnn._errors import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError
 
 TRAIN = "length,width,species\n1.5,0.25,setosa\n4.75,1.5,versicolor\n6.0,2.5,virginica\n"
 

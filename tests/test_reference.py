@@ -2,10 +2,10 @@
 
 import functools
 
+import jax
 import numpy as np
 import optax
 import pytest
-from compiles import quick_jit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -22,7 +22,7 @@ def optimum(name, likelihood):
     objective = jaxnn.LogLikelihood(jaxnn.Linear(data.num_features, outputs), likelihood, l2=L2)
     optimizer = optax.lbfgs()
     state = jaxnn.init_state(objective, optimizer, objective.model.init(0))
-    end, history = quick_jit(lambda s: jaxnn.ascend(objective, optimizer, s, data, jaxnn.FullBatch(), 120))(state)
+    end, history = jax.jit(lambda s: jaxnn.ascend(objective, optimizer, s, data, jaxnn.FullBatch(), 120))(state)
     return objective, data, end.best.params, history.gradient_norm[-1]
 
 

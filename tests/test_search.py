@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.optimize
-from compiles import jax_log, quick_jit
+from compiles import jax_log
 
 import jaxnn
 from jaxnn import ConfigError, DtypeError, MemoryBudgetError, NonFiniteError, ShapeError, Status, search
@@ -23,7 +23,7 @@ PROGRAMS = {
     (_random, "_search"): ["g", "num_samples", "keep_path"],
     (_ascend, "_ascend"): ["g", "optimizer", "method", "samples", "num_steps", "keep_path"],
 }
-QUICK = {at: quick_jit(getattr(*at).__wrapped__, static_argnames=names) for at, names in PROGRAMS.items()}
+QUICK = {at: jax.jit(getattr(*at).__wrapped__, static_argnames=names) for at, names in PROGRAMS.items()}
 
 
 @pytest.fixture

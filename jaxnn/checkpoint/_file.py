@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import CheckpointError, brief
+from jaxnn._errors import CheckpointError, brief
 from jaxnn._whole import whole
 from jaxnn.checkpoint._format import DamagedError, read_info, read_tensors, write_tensors
 from jaxnn.checkpoint._tree import differences, flatten, too_wide, unflatten

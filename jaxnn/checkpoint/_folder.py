@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxnn._checks import CheckpointError
+from jaxnn._errors import CheckpointError
 from jaxnn._whole import flush_folder
 from jaxnn.checkpoint._file import Content, read_content, value_of
 from jaxnn.checkpoint._format import DamagedError

@@ -24,7 +24,7 @@ from typing import Any, TypeGuard
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import CheckpointError, brief
+from jaxnn._errors import CheckpointError, brief
 from jaxnn._whole import write_all
 
 DTYPES = {

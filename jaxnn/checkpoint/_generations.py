@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import CheckpointError, ConfigError, brief, check_choice, check_integer, check_number
+from jaxnn._checks import check_choice, check_integer, check_number
+from jaxnn._errors import CheckpointError, ConfigError, brief
 from jaxnn._whole import make_folder, whole
 from jaxnn.checkpoint._file import Content, as_path, fitted, header, unwritable
 from jaxnn.checkpoint._folder import best_first, first_whole, generations_in, newest_first, next_in, prune

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import CheckpointError
+from jaxnn._errors import CheckpointError
 from jaxnn._models import leaf_name
 from jaxnn.checkpoint._format import CODES, METADATA
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jaxnn import _checks
+from jaxnn import _errors
 from jaxnn._version import __version__
 from jaxnn.cli import _help
 from jaxnn.cli._output import complain, discard_output, say
@@ -19,14 +19,15 @@ from jaxnn.cli._signals import SIGNALS
 OK, DIVERGED, WRONG_INPUT, NO_DOWNLOAD, OWN_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 
 ERRORS = (
-    _checks.ShapeError,
-    _checks.DtypeError,
-    _checks.LabelError,
-    _checks.NonFiniteError,
-    _checks.ConfigError,
-    _checks.DataFormatError,
-    _checks.CheckpointError,
-    _checks.DownloadError,
+    _errors.ShapeError,
+    _errors.DtypeError,
+    _errors.LabelError,
+    _errors.NonFiniteError,
+    _errors.ConfigError,
+    _errors.DataFormatError,
+    _errors.CheckpointError,
+    _errors.DownloadError,
+    _errors.MemoryBudgetError,
 )
 
 COMMANDS = {  # name -> options, and the function that runs them; `data` holds commands of its own
@@ -113,7 +114,7 @@ def _run(argv: list[str], config: Any) -> int:
             discard_output()  # the disk that standard output goes to may be the one that is full
         if isinstance(error, (*ERRORS, OSError)):
             complain(_help.as_said_here(str(error)))
-            return NO_DOWNLOAD if isinstance(error, _checks.DownloadError) else WRONG_INPUT
+            return NO_DOWNLOAD if isinstance(error, _errors.DownloadError) else WRONG_INPUT
         complain(
             f"this is a fault of jaxnn, not yours: {type(error).__name__}: {error}; please report it with what "
             "--debug shows"
@@ -135,4 +136,4 @@ def _unknown_command(argv: list[str]) -> str | None:
         what, words, known = "commands of data", argv[1:2], list(DATA_COMMANDS)
     if words[0].startswith("-") or words[0] in known:
         return None
-    return f"{what} are {', '.join(known)}; got {words[0]!r}; {_checks.suggest(words[0], known)}, and see jaxnn --help"
+    return f"{what} are {', '.join(known)}; got {words[0]!r}; {_errors.suggest(words[0], known)}, and see jaxnn --help"

@@ -10,7 +10,8 @@ import numpy as np
 from jaxnn import data
 from jaxnn._activations import ACTIVATIONS
 from jaxnn._aggregates import clipped
-from jaxnn._checks import ConfigError, check_choice, check_integer, check_number
+from jaxnn._checks import check_choice, check_integer, check_number
+from jaxnn._errors import ConfigError
 from jaxnn._fit import FitResult, fit
 from jaxnn._likelihoods import bernoulli, categorical, gaussian
 from jaxnn._models import Mlp

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn import data
-from jaxnn._checks import CheckpointError, ConfigError
+from jaxnn._errors import CheckpointError, ConfigError
 from jaxnn._run_files import CHECKPOINTS, CONFIG, PARAMS, json_in
 from jaxnn._saved import load_run
 from jaxnn.cli._config import TrainConfig

@@ -11,7 +11,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 from jaxnn._evaluate import predict as predicted
 from jaxnn._evaluate import predict_proba
 from jaxnn._saved import SavedRun, load_run

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 from jaxnn._evaluate import Evaluation
 from jaxnn._fit import FitResult
 from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARAMS, is_run, sha256

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnn import data
-from jaxnn._checks import ConfigError, suggest
+from jaxnn._errors import ConfigError, suggest
 from jaxnn.cli._config import Table, TrainConfig
 from jaxnn.data import Dataset
 from jaxnn.data._files.columns import Typed

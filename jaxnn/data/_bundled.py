@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 from jaxnn.data._dataset import Dataset, dataset
 
 

@@ -9,16 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import (
-    ConfigError,
-    ShapeError,
-    as_numbers,
-    check_choice,
-    check_finite,
-    check_leading_axis,
-    check_weight,
-    square_is_finite,
-)
+from jaxnn._checks import as_numbers, check_choice, check_finite, check_leading_axis, check_weight, square_is_finite
+from jaxnn._errors import ConfigError, ShapeError
 from jaxnn._types import Batch, num_examples
 from jaxnn.data._memory import empty
 from jaxnn.data._schema import Schema

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from jaxnn._checks import ConfigError, suggest
+from jaxnn._errors import ConfigError, suggest
 from jaxnn.data import _bundled, _generated, _mnist
 from jaxnn.data._dataset import Dataset
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxnn._checks import ConfigError, DataFormatError, check_choice
+from jaxnn._checks import check_choice
+from jaxnn._errors import ConfigError, DataFormatError
 from jaxnn.data._dataset import Dataset, dataset
 from jaxnn.data._files.idx import read_images
 from jaxnn.data._remote import cache, sources

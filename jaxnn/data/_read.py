@@ -9,15 +9,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jaxnn._checks import (
-    ConfigError,
-    DataFormatError,
-    NonFiniteError,
-    ShapeError,
-    brief,
-    check_finite,
-    in_the_name_of,
-)
+from jaxnn._checks import check_finite
+from jaxnn._errors import ConfigError, DataFormatError, NonFiniteError, ShapeError, brief, in_the_name_of
 from jaxnn.data._dataset import Dataset, dataset
 from jaxnn.data._files.labels import as_classes
 from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnn._checks import ConfigError, ShapeError, as_numbers, check_choice, check_finite, check_weight
+from jaxnn._checks import as_numbers, check_choice, check_finite, check_weight
+from jaxnn._errors import ConfigError, ShapeError
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._schema import ROWS_AT_A_TIME
 

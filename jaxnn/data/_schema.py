@@ -7,7 +7,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import ConfigError, ShapeError, as_numbers, brief, check_choice, check_integer, suggest
+from jaxnn._checks import as_numbers, check_choice, check_integer
+from jaxnn._errors import ConfigError, ShapeError, brief, suggest
 from jaxnn.data._memory import empty
 
 ROWS_AT_A_TIME = 256  # float64 work in blocks of rows that stay in the cache, not on a copy of the data

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from jaxnn._checks import ConfigError, check_integer, check_leading_axis, check_weight
+from jaxnn._checks import check_integer, check_leading_axis, check_weight
+from jaxnn._errors import ConfigError
 from jaxnn._types import Batch
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._memory import empty

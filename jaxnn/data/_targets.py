@@ -5,15 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxnn._checks import (
-    ConfigError,
-    DtypeError,
-    LabelError,
-    ShapeError,
-    as_numbers,
-    check_finite,
-    check_integer,
-)
+from jaxnn._checks import as_numbers, check_finite, check_integer
+from jaxnn._errors import ConfigError, DtypeError, LabelError, ShapeError
 
 MAP_TEXT = "number text labels with names, y = np.unique(y, return_inverse=True) and pass class_names=names"
 

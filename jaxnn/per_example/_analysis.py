@@ -52,7 +52,7 @@ class Way(NamedTuple):
 class Analysis:
     """One log probability as a flat list of equations, with its sites and the way of every leaf.
 
-    `num_bytes` are those of all values that it computes for one example.
+    `num_bytes` are those of all values that it computes for one example, and of those whose derivatives it does.
     """
 
     steps: list[Step]
@@ -118,6 +118,7 @@ class _Reader:
         self.constants: dict[int, Any] = {}
         self.views: dict[Any, tuple[int, Layout]] = {}
         self.of_example: set[Any] = set()
+        self.of_explicit: set[Any] = set()  # on the way back each example has a derivative of its own of these
         self.sites: list[Any] = []
         self.outcomes: list[Any] = []
         self.reasons: dict[int, str] = {}
@@ -185,9 +186,9 @@ class _Reader:
 
     def take(self, equation: Any, places: tuple[Any, ...], outputs: list[int]) -> None:
         """Add an equation to the program; say what its outputs are."""
-        if any(map(self.carries_example, places)):
+        of_example = any(map(self.carries_example, places))
+        if of_example:
             self.of_example.update(outputs)
-            self.num_bytes += _made_by(equation)
         site = None
         if any(map(self.is_view, places)):
             layout = self.view_of(equation, places)
@@ -200,6 +201,12 @@ class _Reader:
                 self.outcomes.append(equation.outvars[0].aval)
             elif equation.outvars and name != "stop_gradient":  # what only prints has no derivative
                 self.use(places, _REASONS.get(name, f"enters {name}"))
+                self.of_explicit.update(outputs)
+        of_explicit = any(not isinstance(place, jex.Literal) and place in self.of_explicit for place in places)
+        if of_explicit:
+            self.of_explicit.update(outputs)
+        if of_example or of_explicit or not self.of_explicit.isdisjoint(outputs):
+            self.num_bytes += _made_by(equation)
         self.steps.append(Step(equation, places, tuple(outputs), None if site is None else len(self.sites) - 1))
 
     def view_of(self, equation: Any, places: tuple[Any, ...]) -> Layout | None:

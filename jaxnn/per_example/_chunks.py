@@ -6,16 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import MemoryBudgetError
+from jaxnn._errors import MemoryBudgetError, said
 from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.per_example._analysis import analyse
 from jaxnn.per_example._factors import make_factors
-from jaxnn.per_example._given import said
 
 
-def chunk_size(who: str, objective: Any, params: Params, batch: Batch, memory: int, shares: int = 1) -> int:
-    """Return how many examples at once fit in one of so many shares of memory; raise where not even one does."""
-    one = max(1, shares * example_bytes(objective, params, batch))
+def chunk_size(
+    who: str, objective: Any, params: Params, batch: Batch, memory: int, shares: int = 1, besides: int = 0
+) -> int:
+    """Return how many examples at once fit in one of so many shares of memory, with so many bytes besides for each;
+    raise where not even one does.
+    """
+    one = max(1, shares * (example_bytes(objective, params, batch) + besides))
     if one > memory:
         raise MemoryBudgetError(
             f"{who}: one example fits in memory; got memory={said(memory)} where it takes {said(one)}; raise memory"
@@ -40,6 +43,11 @@ def example_bytes(objective: Any, params: Params, batch: Batch) -> int:
     forms = _forms_of_one(objective, params, batch)
     working = sum(form.working * max(4, form.dtype.itemsize) for form in forms)
     return _held(forms) + analyse(objective, params, x, y).num_bytes + working
+
+
+def direction_bytes(objective: Any, params: Params, batch: Batch) -> int:
+    """Return the bytes that products with one more direction take for each example, where many are had at once."""
+    return sum(form.along * max(4, form.dtype.itemsize) for form in _forms_of_one(objective, params, batch))
 
 
 def _forms_of_one(objective: Any, params: Params, batch: Batch) -> Any:

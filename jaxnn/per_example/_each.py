@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn._checks import MemoryBudgetError
+from jaxnn._errors import MemoryBudgetError, said
 from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
 from jaxnn.per_example._chunks import chunk_at, chunk_numbers, chunk_size, factor_bytes, joined
 from jaxnn.per_example._factors import Factors, make_factors
-from jaxnn.per_example._given import MEMORY, checked, checked_direction, checked_memory, said
+from jaxnn.per_example._given import MEMORY, checked, checked_direction, checked_memory
 from jaxnn.per_example._measures import INNER, NORMS, ask, measured
 
 _AT_ONCE = 4096  # examples whose log likelihoods are computed at once

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnn._errors import said
 from jaxnn._types import Params, num_examples, one_example
 from jaxnn.per_example._analysis import analyse
 from jaxnn.per_example._chunks import factor_shapes
 from jaxnn.per_example._forms import Explicit, Lookup
-from jaxnn.per_example._given import checked, said
+from jaxnn.per_example._given import checked
 from jaxnn.per_example._sites import ProductSite
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnn._checks import ShapeError
+from jaxnn._errors import ShapeError
 from jaxnn._types import Batch, Params, num_examples, one_example
 from jaxnn.per_example._analysis import Analysis, analyse
 from jaxnn.per_example._forms import Explicit, Form, together

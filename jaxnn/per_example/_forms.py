@@ -43,6 +43,11 @@ class Explicit:
 
     working = 0  # numbers an example that `squares` needs besides
 
+    @property
+    def along(self) -> int:
+        """Numbers an example that `inner` and `times` need for each of many directions."""
+        return self.g.shape[1] if self.g.ndim == 2 else 1
+
     def squares(self, up: bool = False) -> Array:
         """Return |g_i|², [B]; of a gradient that is there, no sum is left to round."""
         del up

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, ShapeError, brief, check_integer, check_number, is_traced
+from jaxnn._checks import as_numbers, check_integer, check_number, is_traced
 from jaxnn._door import batch_arrays, check_one_example, param_arrays, strong
+from jaxnn._errors import ConfigError, DtypeError, ShapeError, brief
 from jaxnn._types import Batch, Params, scalar
 from jaxnn.per_example._noise import NoiseScale
 from jaxnn.per_example._rows import wide
@@ -45,21 +46,29 @@ def checked_memory(who: str, memory: Any) -> int:
 
 def checked_numbers(who: str, c: Any, n: int) -> Array:
     """Return c as an array, float32 or wider; raise unless it is one number an example."""
-    c = wide(c)
+    c = wide(_real(who, "c", c))
     if c.shape != (n,):
         raise ShapeError(f"{who}: c is one number an example; got c.shape={c.shape}, N={n}; pass shape ({n},)")
     return c
 
 
 def checked_direction(who: str, params: Params, direction: Any) -> Params:
-    """Return a direction as arrays; raise where it is no tree like the parameters, or their shapes and dtypes."""
+    """Return a direction as arrays; raise where it is no tree like the parameters, or not of their shapes."""
     same = jax.tree.structure(params) == jax.tree.structure(direction)
-    if not same or [a.shape for a in jax.tree.leaves(params)] != list(map(jnp.shape, jax.tree.leaves(direction))):
+    if not same or [a.shape for a in jax.tree.leaves(params)] != list(map(np.shape, jax.tree.leaves(direction))):
         raise ShapeError(
-            f"{who}: a direction is a tree like the parameters; got {jax.tree.map(jnp.shape, direction)}; pass a "
+            f"{who}: a direction is a tree like the parameters; got {brief(jax.tree.map(np.shape, direction))}; pass a "
             "gradient, say"
         )
-    return jax.tree.map(jnp.asarray, direction)
+    return jax.tree.map(lambda leaf: _real(who, "direction", leaf), direction)
+
+
+def _real(who: str, name: str, value: Any) -> Array:
+    """Return value as an array; raise `DtypeError` for what does not hold integers, floats, or a mask."""
+    a = value if hasattr(value, "dtype") else as_numbers(who, name, value)
+    if not any(jnp.issubdtype(a.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise DtypeError(f"{who}: {name} holds integers or floats; got {name}={brief(value)}; take the real part, say")
+    return jnp.asarray(a)
 
 
 def check_smoothing(who: str, previous: Any, decay: Any) -> None:
@@ -69,12 +78,3 @@ def check_smoothing(who: str, previous: Any, decay: Any) -> None:
             f"{who}: previous is what an earlier call returned; got {type(previous).__name__}; pass that, or None"
         )
     check_number(who, "decay", decay, at_most=1)
-
-
-def said(size: int | float) -> str:
-    """Return bytes in words."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1024
-    raise AssertionError

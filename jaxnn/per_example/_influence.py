@@ -1,5 +1,6 @@
 """Data attribution: which training examples help or hurt the log likelihood of given test examples."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,17 +9,19 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, MemoryBudgetError, check_integer, check_number, check_positive
+from jaxnn._checks import check_integer, check_number, check_positive
+from jaxnn._errors import ConfigError, MemoryBudgetError, said
 from jaxnn._objectives import without_absent
 from jaxnn._types import Batch, Params, num_examples
-from jaxnn.per_example._chunks import chunk_at, chunk_numbers, chunk_size
+from jaxnn.per_example._chunks import chunk_at, chunk_numbers, chunk_size, direction_bytes, example_bytes
 from jaxnn.per_example._factors import make_factors
-from jaxnn.per_example._given import MEMORY, checked, checked_memory, said
+from jaxnn.per_example._given import MEMORY, checked, checked_memory
 from jaxnn.per_example._rows import wide
 
 WHO = "influence"
 _VECTORS = 6  # parameter trees that conjugate gradients hold for each test example
 _TOLERANCE = 1e-5
+_SORTED = 24  # bytes: a score and an index at both ends, before and after
 
 
 class Influence(NamedTuple):
@@ -111,7 +114,10 @@ def influence(
             f"{said(need)}; raise memory, or leave damping out"
         )
     shares = 2 * len(many)  # half for the test examples, half for the training ones, at each of the parameters
-    size = chunk_size(WHO, made, first, test_batch, memory, shares)
+    size = min(
+        chunk_size(WHO, made, first, test_batch, memory, shares),
+        _most_beside(made, first, train_batch, damping, memory // shares),
+    )
     size = min(size, max(1, memory // (shares * need))) if need else size
     trees = [w for _, w, _ in checked_many]
     weights = jnp.asarray([1.0] if rates is None else rates)
@@ -140,7 +146,8 @@ def _rank(
     """Go through the training examples in chunks, keeping the best k at each end."""
     train, test = map(without_absent, (train, test))
     n, m = num_examples(train), num_examples(test)
-    size = chunk_size(WHO, objective, trees[0], train, memory, 2 * len(trees))
+    besides = m * _pair_bytes(objective, trees[0], train, damping)
+    size = chunk_size(WHO, objective, trees[0], train, memory, 2 * len(trees), besides)
     there = [make_factors(objective, params, test) for params in trees]
     residual, solved = jnp.zeros(m), []
     if damping is not None:
@@ -165,6 +172,17 @@ def _rank(
     none = jnp.full((m, top), -jnp.inf), jnp.full((m, top), -1, jnp.int32)
     (helpful, harmful), _ = jax.lax.scan(keep, (none, none), chunk_numbers(n, size))
     return Influence(helpful[1], helpful[0], harmful[1], -harmful[0], residual)
+
+
+def _most_beside(objective: Any, params: Params, train: Batch, damping: Any, memory: int) -> int:
+    """Return how many test examples leave room for as many training examples, or for one where memory is scarce."""
+    pair = _pair_bytes(objective, params, train, damping)
+    return max(1, min(math.isqrt(memory // pair), (memory - example_bytes(objective, params, train)) // pair))
+
+
+def _pair_bytes(objective: Any, params: Params, train: Batch, damping: Any) -> int:
+    """Return the bytes that a test and a training example take together: the score, and what it is sorted with."""
+    return _SORTED + (0 if damping is None else direction_bytes(objective, params, train))
 
 
 def _best(end: tuple[Array, Array], sign: int, scores: Array, indices: Array, top: int) -> tuple[Array, Array]:

@@ -34,6 +34,11 @@ class Lookup:
         rows = self.v.shape[1]
         return rows * rows if rows > 1 else 0
 
+    @property
+    def along(self) -> int:
+        """Numbers an example that `inner` and `times` need for each of many directions."""
+        return 2 * self.v.shape[1] * self.v.shape[2]
+
     def squares(self, up: bool = False) -> Array:
         """Return |g_i|², [B]; `up` as for a `Product`."""
         squares, rows = squares_of(self._by_row()), self.v.shape[1]

@@ -34,6 +34,12 @@ class Product:
         rows = self.u.shape[1]
         return 2 * rows * rows if rows > 1 else 0
 
+    @property
+    def along(self) -> int:
+        """Numbers an example that `inner` and `times` need for each of many directions."""
+        _, rows, q = self.v.shape
+        return rows * (q + min(self.u.shape[2], q))
+
     def squares(self, up: bool = False) -> Array:
         """Return |g_i|², [B]; `up`: rounded up, so that a gradient clipped by it is not longer than it may be."""
         rows = self.u.shape[1]

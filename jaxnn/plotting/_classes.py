@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 from jaxnn._evaluate import Evaluation, predict_proba
 from jaxnn._scores import CALIBRATION_BINS
 from jaxnn._types import Params

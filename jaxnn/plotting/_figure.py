@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 from jaxnn._models import leaf_name
 from jaxnn._state import Status
 from jaxnn._types import Params

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, check_integer, check_number, is_traced
+from jaxnn._checks import check_integer, check_number, is_traced
+from jaxnn._errors import ConfigError
 from jaxnn._optimizer import Optimizer, as_optimizer, check_rate, check_works
 from jaxnn._state import Status
 from jaxnn._types import Params, scalar

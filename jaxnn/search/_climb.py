@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, as_key, check_choice, check_integer, check_key, check_positive, is_traced
+from jaxnn._checks import as_key, check_choice, check_integer, check_key, check_positive, is_traced
+from jaxnn._errors import ConfigError
 from jaxnn._state import Status
 from jaxnn._types import Params, scalar
 from jaxnn.search._flat import Flat, for_each

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import ConfigError, as_key, check_choice, check_integer, check_key, check_positive
+from jaxnn._checks import as_key, check_choice, check_integer, check_key, check_positive
+from jaxnn._errors import ConfigError
 from jaxnn._types import Params, scalar
 from jaxnn.search._flat import Flat, for_each
 from jaxnn.search._given import checked

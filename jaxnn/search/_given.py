@@ -7,17 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import (
-    ConfigError,
-    DataFormatError,
-    DtypeError,
-    LabelError,
-    NonFiniteError,
-    ShapeError,
-    brief,
-    check_finite,
-    is_traced,
-)
+from jaxnn._checks import check_finite, is_traced
+from jaxnn._errors import ConfigError, DataFormatError, DtypeError, LabelError, NonFiniteError, ShapeError, brief
 from jaxnn._models import leaf_name
 from jaxnn._types import Params, as_jax
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import MemoryBudgetError, NonFiniteError, is_traced
+from jaxnn._checks import is_traced
+from jaxnn._errors import MemoryBudgetError, NonFiniteError, said
 from jaxnn._state import Status
 from jaxnn._types import Params
-from jaxnn.per_example._given import said
 
 MEMORY = 2**30  # bytes that a path may take
 

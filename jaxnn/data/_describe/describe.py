@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import ConfigError, in_the_name_of
+from jaxnn._errors import ConfigError, in_the_name_of
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._describe.classes import balance_remarks, classes_of
 from jaxnn.data._describe.description import Column, Description

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import ConfigError, DataFormatError, ShapeError
+from jaxnn._errors import ConfigError, DataFormatError, ShapeError
 from jaxnn.data._dataset import Dataset
 from jaxnn.data._describe.csv import csv_lines, csv_table
 from jaxnn.data._files.columns import no_list, place_of

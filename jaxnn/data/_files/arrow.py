@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import ConfigError, DataFormatError, brief, suggest
+from jaxnn._errors import ConfigError, DataFormatError, brief, suggest
 from jaxnn.data._files.columns import Columns
 from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 from jaxnn.data._memory import empty

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import ConfigError, DataFormatError, brief, suggest
+from jaxnn._errors import ConfigError, DataFormatError, brief, suggest
 from jaxnn.data._files.raw import WHO, Wanted
 from jaxnn.data._schema import Schema
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxnn._checks import ConfigError, DataFormatError
+from jaxnn._errors import ConfigError, DataFormatError
 from jaxnn.data._files.arrow import from_table, pyarrow
 from jaxnn.data._files.columns import choose
 from jaxnn.data._files.csv_lines import explain, is_number, line_of, records

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxnn._checks import DataFormatError
+from jaxnn._errors import DataFormatError
 from jaxnn.data._files.raw import MISSING, WHO
 
 BOOLEANS = ("true", "false")

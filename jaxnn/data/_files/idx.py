@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn._checks import DataFormatError
+from jaxnn._errors import DataFormatError
 from jaxnn.data._files.raw import WHO, check_size
 from jaxnn.data._memory import empty
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import ConfigError, LabelError, brief, check_integer, suggest
+from jaxnn._checks import check_integer
+from jaxnn._errors import ConfigError, LabelError, brief, suggest
 from jaxnn.data._files.raw import MISSING, WHO, Distinct
 
 KINDS = ("index", "names", "pm1")

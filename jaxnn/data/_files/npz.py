@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from jaxnn._checks import ConfigError, DataFormatError, suggest
+from jaxnn._errors import ConfigError, DataFormatError, suggest
 from jaxnn.data._files.idx import MAX_EXPANSION
 from jaxnn.data._files.raw import WHO, Distinct, Raw, Wanted, check_size, size_of
 

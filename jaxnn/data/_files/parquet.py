@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxnn._checks import ConfigError, DataFormatError
+from jaxnn._errors import ConfigError, DataFormatError
 from jaxnn.data._files.arrow import check_types, from_table, pyarrow
 from jaxnn.data._files.arrow_size import unpacked_size
 from jaxnn.data._files.columns import choose

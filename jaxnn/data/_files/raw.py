@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import DataFormatError
+from jaxnn._errors import DataFormatError
 from jaxnn.data._schema import Schema
 
 WHO = "data.read"

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxnn._checks import ConfigError, brief, check_choice, check_integer
+from jaxnn._checks import check_choice, check_integer
+from jaxnn._errors import ConfigError, brief
 from jaxnn.data._files.arrow import as_table
 from jaxnn.data._files.csv import read_csv
 from jaxnn.data._files.idx import read_images, read_pixels

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from jaxnn._checks import ConfigError
+from jaxnn._errors import ConfigError
 from jaxnn.data._remote import sources
 from jaxnn.data._remote.download import download
 from jaxnn.data._remote.progress import FetchProgress, Line

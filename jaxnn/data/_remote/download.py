@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from jaxnn._checks import DownloadError
+from jaxnn._errors import DownloadError
 from jaxnn._version import __version__
 from jaxnn.data._remote.progress import FetchProgress
 from jaxnn.data._remote.sources import RemoteFile

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jaxnn._checks import ConfigError, suggest
+from jaxnn._errors import ConfigError, suggest
 from jaxnn.data._load import LOADERS
 from jaxnn.data._remote import cache, sources
 from jaxnn.data._remote.progress import FetchProgress
