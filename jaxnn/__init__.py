@@ -63,5 +63,11 @@ from jaxnn._state import History as History
 from jaxnn._state import State as State
 from jaxnn._state import Status as Status
 from jaxnn._state import init_state as init_state
+from jaxnn._sweep._ensemble import Ensemble as Ensemble
+from jaxnn._sweep._ensemble import ensemble as ensemble
+from jaxnn._sweep._runs import Runs as Runs
+from jaxnn._sweep._sweep import sweep as sweep
+from jaxnn._sweep._verdict import Verdict as Verdict
+from jaxnn._sweep._verdict import verdict as verdict
 from jaxnn._types import Batch as Batch
 from jaxnn._version import __version__ as __version__

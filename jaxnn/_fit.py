@@ -169,7 +169,7 @@ def fit(
     limits = make_limits(state, max_epochs, patience, min_delta)
     num_steps = plan.num_steps(num_examples(run.train))
     rows, table = empty_rows(max_epochs, state), _Table(before, skip=0 if fresh else 1)
-    pace, steps, failure = _Pace(), 0, None
+    pace, steps, failure = Pace(), 0, None
     alone = contextlib.nullcontext() if keeper is None else keeper.alone()
     with alone, Interrupts(also_terminate=keeper is not None) as interrupts:
         while True:
@@ -241,7 +241,7 @@ class _Table:
         return Reached(state, rows, seconds)
 
 
-class _Pace:
+class Pace:
     """How many steps a piece takes: begins with one, since it may take seconds, then follows the clock."""
 
     def __init__(self):

@@ -88,6 +88,10 @@ class Optimizer:
         """Return the optimiser's state for these parameters."""
         return _init(self, params, learning_rate)
 
+    def traced_init(self, params: Params, learning_rate: Any) -> Any:
+        """Return that state inside a program, where options may be traced, so that this is no value to hash."""
+        return jax.tree.map(lambda leaf: _as(leaf, leaf), self.transformation(learning_rate).init(_wide(params)))
+
     def state_shapes(self, params: Params, learning_rate: Any) -> Any:
         """Return the shapes of that state; remembered, not traced again."""
         return _init.eval_shape(self, params, learning_rate)
@@ -112,7 +116,7 @@ class Optimizer:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(optimizer: Optimizer, params: Params, learning_rate: Any) -> Any:
-    return jax.tree.map(lambda leaf: _as(leaf, leaf), optimizer.transformation(learning_rate).init(_wide(params)))
+    return optimizer.traced_init(params, learning_rate)
 
 
 def _wide(params: Params) -> Params:

@@ -93,7 +93,7 @@ def main(sizes, epochs, folder=None, every=0.0, keep=2, pause=0.0, one_step=True
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if one_step:
-        _fit._Pace = Pace
+        _fit.Pace = Pace
     _fit.Interrupts = Loud
     checkpoints = folder and Checkpoints(folder, every=every, keep=keep)
     result = train(sizes, epochs, checkpoint=checkpoints, progress=Reporter(checkpoints, pause))

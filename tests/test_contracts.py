@@ -17,7 +17,7 @@ NAMES = """
 Mlp Linear sigmoid tanh relu identity Bernoulli Categorical Gaussian bernoulli categorical gaussian LogLikelihood
 from_function Batch FullBatch Stochastic MiniBatch init_state ascent_step ascend fit evaluate predict predict_proba
 load_run summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
-CheckpointError MemoryBudgetError clipped __version__
+CheckpointError MemoryBudgetError clipped sweep verdict ensemble __version__
 """.split()
 MODULES = ["data", "per_example", "search", "checkpoint", "plotting"]
 
@@ -35,6 +35,9 @@ def test_nothing_else_is_public():
         "Evaluation",
         "FitResult",
         "SavedRun",
+        "Runs",
+        "Verdict",
+        "Ensemble",
         "cli",
     }  # what the verbs return; the command line
     public = {name for name in vars(jaxnn) if not name.startswith("_")} - {

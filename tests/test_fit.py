@@ -44,7 +44,7 @@ def piece_of(monkeypatch):
                 self.sizes.append(self.sizes.pop(0))
                 self.steps = self.sizes[0]
 
-        monkeypatch.setattr(_fit, "_Pace", Pace)
+        monkeypatch.setattr(_fit, "Pace", Pace)
 
     return fix
 

@@ -53,7 +53,7 @@ def stop_at():
             def update(self, taken, now):
                 pass
 
-        patch.setattr("jaxnn._fit._Pace", Pace)
+        patch.setattr("jaxnn._fit.Pace", Pace)
 
         @contextlib.contextmanager
         def progress(self, max_epochs):

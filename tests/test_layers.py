@@ -17,7 +17,7 @@ ROOT = pathlib.Path(jaxnn.__file__).parents[1]
 ROOMS = (
     "_version _types _errors _checks _whole _activations _models _likelihoods _objectives _plans data _door _scores "
     "_evaluate checkpoint _spec _optimizer per_example _aggregates _layout _state _run_files _saved _step _watch "
-    "_program _ascent search _progress _interrupts _ending _facts _resume _fit plotting cli __init__ __main__"
+    "_program _ascent search _progress _interrupts _ending _facts _resume _fit _sweep plotting cli __init__ __main__"
 ).split()
 # Which rooms may import a package, and whether at the top of the file or only where it is used.
 GUESTS = {
@@ -208,7 +208,8 @@ EXEMPT = {
     *("per_example.Clipping", "per_example.Explanation", "per_example.Influence", "per_example.NoiseScale"),  # records
     *("per_example.factors", "per_example.mean", "per_example.variance", "per_example.fisher_vector_product"),
     *("plotting.confusion", "plotting.reliability", "plotting.decision_boundary"),  # called as learning_curves is
-    *("search.Derivative", "search.Search"),  # records
+    *("search.Derivative", "search.Search", "Runs", "Verdict", "data.Folds"),  # records
+    "Ensemble",  # in the example of ensemble
 }
 
 

@@ -53,7 +53,7 @@ def pieces(monkeypatch):
                 if self.count == stop:
                     signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(_fit, "_Pace", Pace)
+        monkeypatch.setattr(_fit, "Pace", Pace)
 
     return fix
 

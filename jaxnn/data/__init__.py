@@ -19,6 +19,7 @@ once:
 from jaxnn.data._dataset import Dataset, Schema, dataset
 from jaxnn.data._describe.describe import describe
 from jaxnn.data._describe.description import Description
+from jaxnn.data._folds import Folds, bootstrap, k_fold
 from jaxnn.data._load import load, names
 from jaxnn.data._read import Inputs, read, read_inputs
 from jaxnn.data._remote.fetch import fetch
@@ -28,12 +29,15 @@ from jaxnn.data._split import split, take
 __all__ = [
     "Dataset",
     "Description",
+    "Folds",
     "Inputs",
     "Schema",
+    "bootstrap",
     "class_weights",
     "dataset",
     "describe",
     "fetch",
+    "k_fold",
     "load",
     "names",
     "read",

@@ -47,7 +47,7 @@ def split(ds: Data, fractions: Sequence[float], *, seed: int = 0, stratify: bool
     who = "data.split"
     shares = _checked_fractions(who, fractions)
     check_integer(who, "seed", seed, at_least=0)
-    batch, num_rows = _batch(who, ds)
+    batch, num_rows = batch_of(who, ds)
     y = np.asarray(batch.y)
     has_classes = stratify and y.ndim == 1 and y.dtype.kind in "iu"
     strata = np.unique(y, return_inverse=True)[1] if has_classes else np.zeros(num_rows, int)
@@ -91,7 +91,7 @@ def take(ds: Data, indices: Any) -> Data:
       [2.0, 0.0]
     """
     who = "data.take"
-    _, num_rows = _batch(who, ds)
+    _, num_rows = batch_of(who, ds)
     idx = np.asarray(indices)
     if idx.ndim != 1 or idx.dtype.kind not in "iu" or not idx.size:
         raise ConfigError(
@@ -104,7 +104,7 @@ def take(ds: Data, indices: Any) -> Data:
     return _gather(who, ds, idx)
 
 
-def _batch(who: str, ds: Any) -> tuple[Batch, int]:
+def batch_of(who: str, ds: Any) -> tuple[Batch, int]:
     """Return the examples and their number."""
     batch = ds.batch if isinstance(ds, Dataset) else ds
     if not isinstance(batch, Batch):

@@ -1,0 +1,149 @@
+"""Which learning rate to take, and why: mean and spread over seeds, what diverged, and the size of the updates."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnn._errors import ConfigError
+from jaxnn._state import Status
+from jaxnn._sweep._runs import Runs
+
+RULE_OF_THUMB = (1e-3, 1e-2)  # |update| / |w| of a good rate, as it is often said
+
+
+class RateVerdict(NamedTuple):
+    """What the runs of one learning rate reached.
+
+    Attributes:
+      learning_rate: the rate.
+      runs: how many there were.
+      diverged: how many of them diverged.
+      mean: of what was monitored, over the runs that did not; NaN where all did.
+      spread: its standard deviation over them (divided by n - 1); 0 for one run.
+      update_ratio: their median |update| / |w|.
+    """
+
+    learning_rate: float
+    runs: int
+    diverged: int
+    mean: float
+    spread: float
+    update_ratio: float
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean."""
+        return self.spread / max(1, self.runs - self.diverged) ** 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The rates of a sweep, smallest first, and the one to take; print it.
+
+    Attributes:
+      rates: a `RateVerdict` each.
+      recommended: the rate to take.
+      settings: the other settings that go with it: those of the best mean.
+      why: a sentence or two.
+      monitor: what was monitored.
+    """
+
+    rates: list[RateVerdict]
+    recommended: float
+    settings: dict[str, Any]
+    why: str
+    monitor: str
+
+    def __str__(self) -> str:
+        head = ("learning rate", "runs", "diverged", "mean", "spread", "update / w", "")
+        lines = []
+        for rate in self.rates:
+            low, high = RULE_OF_THUMB
+            inside = "0.1 to 1 %" if low <= rate.update_ratio <= high else ""
+            chosen = "<- take this" if rate.learning_rate == self.recommended else inside
+            figures = (f"{rate.mean:.4f}", f"{rate.spread:.4f}", f"{rate.update_ratio:.2%}")
+            lines.append((f"{rate.learning_rate:.3g}", str(rate.runs), str(rate.diverged), *figures, chosen))
+        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+        table = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *lines)]
+        return "\n".join([*table, self.why])
+
+
+def verdict(runs: Runs) -> Verdict:
+    """Return which learning rate to take, and why.
+
+    Settings other than the rate, but for seeds, orders and folds, which are what a mean is taken over, are held at the
+    combination of the best mean. Of the rates of that combination the one with the best mean is recommended among those
+    at which no more runs diverged than at any other.
+
+    Raises:
+      ConfigError: the sweep had no learning rates, or every run diverged.
+
+    Example:
+      >>> import jaxnn, optax
+      >>> train, hold_out = jaxnn.data.split(jaxnn.data.load("iris"), (0.7, 0.3))
+      >>> objective = jaxnn.LogLikelihood(jaxnn.Linear(4, 3), jaxnn.categorical)
+      >>> grid = {"learning_rate": [0.001, 0.1], "order": range(4)}
+      >>> jaxnn.verdict(jaxnn.sweep(objective, optax.sgd, train, hold_out, grid=grid, max_epochs=10)).recommended
+      0.1
+    """
+    if "learning_rate" not in runs.settings:
+        raise ConfigError(
+            f"verdict: there are learning rates to choose from; got settings {', '.join(runs.settings)}; put "
+            "learning_rate in the grid"
+        )
+    over = ("seed", "order", "fold")
+    names = [name for name in runs.settings if name not in over]
+    keys = list(zip(*(runs.settings[name].tolist() for name in names), strict=True))
+    rate_at = names.index("learning_rate")
+    groups = {key: _of_group(runs, np.asarray([k == key for k in keys]), key[rate_at]) for key in dict.fromkeys(keys)}
+    if all(np.isnan(group.mean) for group in groups.values()):
+        raise ConfigError("verdict: some run does not diverge; got none; try smaller rates")
+    best = max(groups, key=lambda key: _worth(groups[key]))
+    others = {name: value for name, value in zip(names, best, strict=True) if name != "learning_rate"}
+    rates = sorted(
+        group for key, group in groups.items()
+        if {n: v for n, v in zip(names, key, strict=True) if n != "learning_rate"} == others
+    )  # fmt: skip
+    chosen = groups[best]
+    return Verdict(rates, chosen.learning_rate, others, _why(rates, chosen, runs.monitor), runs.monitor)
+
+
+def _of_group(runs: Runs, which: np.ndarray, rate: float) -> RateVerdict:
+    diverged = which & (runs.status == Status.DIVERGED)
+    value, ratio = (column[which & ~diverged].astype(np.float64) for column in (runs.value, runs.update_ratio))
+    value, ratio = value[np.isfinite(value)], ratio[np.isfinite(ratio)]
+    mean = float(np.mean(value)) if len(value) else float("nan")
+    spread = float(np.std(value, ddof=1)) if len(value) > 1 else 0.0
+    ratio = float(np.median(ratio)) if len(ratio) else float("nan")
+    return RateVerdict(rate, int(which.sum()), int(diverged.sum()), mean, spread, ratio)
+
+
+def _worth(group: RateVerdict) -> tuple[float, float]:
+    return -group.diverged / group.runs, -np.inf if np.isnan(group.mean) else group.mean
+
+
+def _why(rates: list[RateVerdict], chosen: RateVerdict, monitor: str) -> str:
+    """Return the reasons, and how sure they are."""
+    what = {"training": "log likelihood of the training data", "accuracy": "hold-out accuracy"}.get(
+        monitor, "hold-out log likelihood"
+    )
+    ran = chosen.runs - chosen.diverged
+    why = f"{chosen.learning_rate:.3g} has the best mean {what}, {chosen.mean:.4f}"
+    why += f" ± {chosen.spread:.4f} over {ran} runs." if ran > 1 else ", in one run: more seeds would tell how sure."
+    near = [
+        f"{rate.learning_rate:.3g}" for rate in rates
+        if rate is not chosen and ran > 1 and chosen.mean - rate.mean <= chosen.standard_error
+    ]  # fmt: skip
+    if near:
+        why += f" Within a standard error of it: {', '.join(near)}."
+    broken = [rate.learning_rate for rate in rates if rate.diverged]
+    if broken:
+        why += f" Runs diverge from {min(broken):.3g} on."
+    low, high = RULE_OF_THUMB
+    side = "below" if chosen.update_ratio < low else "above" if chosen.update_ratio > high else "within"
+    if np.isfinite(chosen.update_ratio):
+        why += f" Its updates are {chosen.update_ratio:.2%} of w, {side} the 0.1 to 1 % of the rule of thumb."
+    if len(rates) > 1 and chosen in (rates[0], rates[-1]):
+        why += f" It is the {'smallest' if chosen is rates[0] else 'largest'} rate tried: try beyond it."
+    return why
