@@ -17,6 +17,7 @@ that reads digits:
 
 from jaxnn import checkpoint as checkpoint
 from jaxnn import data as data
+from jaxnn import optimum as optimum
 from jaxnn import per_example as per_example
 from jaxnn import plotting as plotting
 from jaxnn import search as search

@@ -155,6 +155,23 @@ def as_optimizer(who: str, optimizer: Any) -> Optimizer:
     return made
 
 
+@functools.lru_cache
+def lbfgs(memory: int) -> Optimizer:
+    """Return L-BFGS with a zoom line search (strong Wolfe conditions), from so many past steps; the same value each
+    time.
+    """
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=30, initial_guess_strategy="one")
+    return Optimizer(optax.lbfgs(memory_size=memory, linesearch=search))
+
+
+def found_by_line_search(opt_state: Any) -> tuple[Any, Params, Any]:
+    """Return value and gradient where the line search ended, of what is maximised, and how often it looked."""
+    value, gradient, looked = (
+        optax.tree_utils.tree_get(opt_state, name) for name in ("value", "grad", "num_linesearch_steps")
+    )
+    return -value, jax.tree.map(jnp.negative, gradient), looked
+
+
 @functools.lru_cache(maxsize=256)
 def _check_usable(who: str, optimizer: Optimizer) -> None:
     try:

@@ -19,7 +19,7 @@ from_function Batch FullBatch Stochastic MiniBatch init_state ascent_step ascend
 load_run summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
 CheckpointError MemoryBudgetError clipped sweep verdict ensemble __version__
 """.split()
-MODULES = ["data", "per_example", "search", "checkpoint", "plotting"]
+MODULES = ["data", "per_example", "search", "optimum", "checkpoint", "plotting"]
 
 
 @pytest.mark.parametrize("name", NAMES + MODULES)

@@ -17,7 +17,8 @@ ROOT = pathlib.Path(jaxnn.__file__).parents[1]
 ROOMS = (
     "_version _types _errors _checks _whole _activations _models _likelihoods _objectives _plans data _door _scores "
     "_evaluate checkpoint _spec _optimizer per_example _aggregates _layout _state _run_files _saved _step _watch "
-    "_program _ascent search _progress _interrupts _ending _facts _resume _fit _sweep plotting cli __init__ __main__"
+    "_program _ascent search optimum _progress _interrupts _ending _facts _resume _fit _sweep plotting "
+    "cli __init__ __main__"
 ).split()
 # Which rooms may import a package, and whether at the top of the file or only where it is used.
 GUESTS = {

@@ -73,12 +73,15 @@ def test_the_scripts_run_as_written_and_learn_the_digits(capsys):
     for block in blocks()[1:]:
         exec(compile(block, str(README), "exec"), names)
     printed = capsys.readouterr().out
-    assert len(blocks()) == 5 and "returned epoch" in printed
+    assert len(blocks()) == 7 and "returned epoch" in printed
     assert jaxnn.evaluate(names["objective"], names["result"].params, names["test"]).accuracy > 0.94
     assert "encoder" in printed and names["total"]["head"].shape == (64, 10)
     assert (names["train"].batch.y[names["found"].helpful[0]] == names["test"].batch.y[0]).mean() > 0.5
     assert names["ascended"].value > names["climbed"].value > names["climbed"].values[0]
     assert names["path"].value > -0.2 and names["figure"].axes
+    assert names["top"].converged and 0 < names["top"].gap < 1e-9
+    together = jaxnn.evaluate(names["together"], names["members"], names["test"])
+    assert len(names["runs"]) == 64 and together.accuracy > 0.94 and "<- take this" in printed
     assert names["gradient"][0].kernel.shape == names["one"][0].kernel.shape == (64, 128)
 
 

@@ -1,0 +1,34 @@
+"""Backtracking: the first of the step lengths 1, ½, ¼ ... that raises the value enough."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+ENOUGH = 1e-4  # share of the gain that the slope promises (Armijo)
+HALVINGS = 40
+
+
+def backtrack(value_at: Callable[[Array], Array], value: Array, slope: Array, slack: Any) -> tuple[Array, Array]:
+    """Return the first t = 2^-j with value_at(t) >= value + 1e-4 t slope - slack, and the value there; t = 0 if none.
+
+    slack is the rounding of a value: next to a maximum, gains are smaller than that, and Newton's step is still right.
+    """
+
+    def enough(t: Array, v: Array) -> Array:
+        return v >= value + ENOUGH * t * slope - slack
+
+    def halve(carry: tuple) -> tuple:
+        j, t, _ = carry
+        return j + 1, t / 2, value_at(t / 2)
+
+    def go_on(carry: tuple) -> Array:
+        j, t, v = carry
+        return ~enough(t, v) & (j < HALVINGS)
+
+    one = jnp.ones_like(value)
+    _, t, v = jax.lax.while_loop(go_on, halve, (0, one, value_at(one)))
+    found = enough(t, v)
+    return jnp.where(found, t, 0), jnp.where(found, v, value)
