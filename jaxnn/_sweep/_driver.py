@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnn._errors import MemoryBudgetError, said
 from jaxnn._fit import Pace
@@ -202,7 +202,7 @@ def _left(running: np.ndarray, num_devices: int) -> np.ndarray:
     """Return the lanes of the next program: those running, and some that have ended to fill up its size."""
     size = len(running)
     while size >= 2 * _FEWEST * num_devices and running.sum() <= size // 2:
-        size = -(-(size + 1) // 2 // num_devices) * num_devices
+        size = -(-((size + 1) // 2) // num_devices) * num_devices
     return np.sort(np.argsort(~running, kind="stable")[:size])
 
 
@@ -226,7 +226,7 @@ def _spread(state: State, lanes: Lanes, rows: Any, num_devices: int) -> tuple[St
     """Return the lanes spread over the devices there are; a batch is on all of them."""
     if num_devices == 1:
         return state, lanes, rows
-    mesh = jax.make_mesh((num_devices,), ("lanes",))
+    mesh = Mesh(np.asarray(jax.devices()), ("lanes",))
     apart, everywhere = (NamedSharding(mesh, PartitionSpec(*names)) for names in (("lanes",), ()))
     axes = state_axes(state.key.ndim == 0)
     state = jax.tree.map(

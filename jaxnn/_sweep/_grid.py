@@ -45,9 +45,7 @@ def lanes_of(who: str, grid: Any) -> list[dict[str, Any]]:
             "{'learning_rate': [0.01, 0.1], 'seed': range(8)}, say"
         )
     if not lanes or not lanes[0]:
-        raise ConfigError(
-            f"{who}: a grid has a setting, and values for it; got grid={brief(grid)}; add a learning_rate"
-        )
+        raise ConfigError(f"{who}: a grid has a setting, and values for it; got grid={brief(grid)}; add one")
     return lanes
 
 
