@@ -66,6 +66,8 @@ from jaxnn._state import Status as Status
 from jaxnn._state import init_state as init_state
 from jaxnn._sweep._ensemble import Ensemble as Ensemble
 from jaxnn._sweep._ensemble import ensemble as ensemble
+from jaxnn._sweep._range import RateRange as RateRange
+from jaxnn._sweep._range import learning_rate_range as learning_rate_range
 from jaxnn._sweep._runs import Runs as Runs
 from jaxnn._sweep._sweep import sweep as sweep
 from jaxnn._sweep._verdict import Verdict as Verdict

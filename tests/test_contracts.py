@@ -17,7 +17,7 @@ NAMES = """
 Mlp Linear sigmoid tanh relu identity Bernoulli Categorical Gaussian bernoulli categorical gaussian LogLikelihood
 from_function Batch FullBatch Stochastic MiniBatch init_state ascent_step ascend fit evaluate predict predict_proba
 load_run summary kernel_mask ShapeError DtypeError LabelError NonFiniteError ConfigError DataFormatError DownloadError
-CheckpointError MemoryBudgetError clipped sweep verdict ensemble __version__
+CheckpointError MemoryBudgetError clipped sweep verdict ensemble learning_rate_range __version__
 """.split()
 MODULES = ["data", "per_example", "search", "optimum", "checkpoint", "plotting"]
 
@@ -37,6 +37,7 @@ def test_nothing_else_is_public():
         "SavedRun",
         "Runs",
         "Verdict",
+        "RateRange",
         "Ensemble",
         "cli",
     }  # what the verbs return; the command line

@@ -209,7 +209,7 @@ EXEMPT = {
     *("per_example.Clipping", "per_example.Explanation", "per_example.Influence", "per_example.NoiseScale"),  # records
     *("per_example.factors", "per_example.mean", "per_example.variance", "per_example.fisher_vector_product"),
     *("plotting.confusion", "plotting.reliability", "plotting.decision_boundary"),  # called as learning_curves is
-    *("search.Derivative", "search.Search", "Runs", "Verdict", "data.Folds"),  # records
+    *("search.Derivative", "search.Search", "Runs", "Verdict", "RateRange", "data.Folds"),  # records
     "Ensemble",  # in the example of ensemble
 }
 

@@ -543,3 +543,57 @@ def test_what_means_nothing_is_refused_before_anything_is_compiled(wrong_types, 
 def test_the_rest_is_refused_too(wrong_types, call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+# ------------------------------------------------------------------------------------------------------ the range test
+
+
+def test_the_range_test_is_a_loop_of_steps_whose_rate_grows(x64):
+    params, train = of_seed(0), in_double(TRAIN)
+    seen = jaxnn.learning_rate_range(OBJECTIVE, optax.adam, params, train, num_steps=10, plan=PLAN, key=3)
+    state = jaxnn.init_state(OBJECTIVE, optax.adam, params, 3, learning_rate=1e-5)
+    np.testing.assert_allclose(seen.learning_rate, 1e-5 * 10 ** (6 * np.arange(10) / 9))
+    for t, rate in enumerate(seen.learning_rate):
+        indices, weight = PLAN.indices(jax.random.key(3), t // 3, t % 3, 20)
+        batch = jaxnn.Batch(train.x[indices], train.y[indices], weight)
+        state, info = jaxnn.ascent_step(OBJECTIVE, optax.adam, state._replace(learning_rate=jnp.asarray(rate)), batch)
+        np.testing.assert_allclose(seen.log_likelihood[t], info.log_likelihood, rtol=1e-10)
+
+
+@functools.cache
+def quadratic(lower=0.0):
+    """The range test of a least-squares line whose ascent diverges above the rate 2 / L."""
+    x = np.linspace(-2, 2, 32)[:, None].astype(np.float32)
+    objective = jaxnn.from_function(lambda w, x, y: -0.5 * jnp.sum((w * x - y) ** 2) - lower)
+    batch = jaxnn.Batch(x, 3 * x[:, 0] + np.float32(np.random.default_rng(0).normal(size=32)))
+    return jaxnn.learning_rate_range(
+        objective, optax.sgd, jnp.zeros(1), batch, smallest=1e-4, largest=1e2, num_steps=300, plan=jaxnn.FullBatch()
+    )
+
+
+def test_the_edge_is_where_ascent_on_a_quadratic_diverges():
+    curvature = float(np.mean(np.linspace(-2, 2, 32) ** 2))
+    seen = quadratic()
+    assert 1 < seen.edge / (2 / curvature) < 4  # from the rounding of the optimum it takes some steps to be seen
+    assert seen.steepest < 1 / curvature and seen.smoothed[0] < np.nanmax(seen.smoothed)
+
+
+def test_a_constant_in_the_log_likelihood_changes_nothing():
+    lower, seen = quadratic(1000.0), quadratic()
+    np.testing.assert_allclose(lower.log_likelihood[:50] + 1000, seen.log_likelihood[:50], atol=1e-3)
+    np.testing.assert_allclose([lower.edge, lower.steepest], [seen.edge, seen.steepest], rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"num_steps": 9}, r"^learning_rate_range: num_steps is a whole number >= 10; got num_steps=9"),
+        ({"smallest": 0}, r"^learning_rate_range: smallest is a finite number > 0"),
+        ({"smallest": 1.0, "largest": 1.0}, r"^learning_rate_range: rates grow; got smallest=1\.0, largest=1\.0"),
+        ({"optimizer": optax.sgd(0.1)}, r"^learning_rate_range: the rate is that of the test; got optimizer="),
+    ],
+)
+def test_a_range_that_means_nothing_is_refused(wrong_types, more, message):
+    it = {"optimizer": optax.sgd} | more
+    with pytest.raises(ConfigError, match=message):
+        jaxnn.learning_rate_range(OBJECTIVE, it.pop("optimizer"), MODEL.init(0), TRAIN, **it)
