@@ -30,6 +30,12 @@ def check_choice(who: str, name: str, value: Any, known: Iterable[str]) -> None:
         raise ConfigError(f"{who}: {name} is one of {', '.join(known)}; got {name}={value!r}; {suggest(value, known)}")
 
 
+def check_flag(who: str, name: str, value: Any) -> None:
+    """Raise `ConfigError` unless value is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{who}: {name} is True or False; got {name}={value!r}; pass one of them")
+
+
 def check_integer(who: str, name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
     """Return value as an int; raise `ConfigError` for anything that is no whole number in [at_least, at_most]."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:

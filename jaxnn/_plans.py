@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from jaxnn._checks import as_key, check_integer
-from jaxnn._errors import ConfigError
+from jaxnn._checks import as_key, check_flag, check_integer
 
 # An example never swaps in r rounds with probability 2^-r: too many fixed points. Measured for N from 2 to 60,000
 # (tests/test_plans.py): 12 rounds fail from N = 300 on, 16 from 1,000 on, 20 and more cannot be told from uniform.
@@ -74,10 +73,7 @@ class MiniBatch:
 
     def __post_init__(self):
         object.__setattr__(self, "size", check_integer("MiniBatch", "size", self.size, at_least=1))
-        if not isinstance(self.replacement, bool):
-            raise ConfigError(
-                f"MiniBatch: replacement is True or False; got replacement={self.replacement!r}; pass one of them"
-            )
+        check_flag("MiniBatch", "replacement", self.replacement)
 
     def batch_size(self, num_examples: int) -> int:
         """Return B, at most N."""

@@ -750,6 +750,13 @@ def test_under_a_transformation_such_a_start_is_told_by_its_status(verb):
         ("derivative", {"method": "spsa", "key": 0.5}, ConfigError, r"key is an int seed or a typed key; got key=0.5"),
         ("derivative", {"step": 0}, ConfigError, r"step is a finite number > 0, in float32, too; got step=0"),
         ("derivative", {"samples": 0}, ConfigError, r"samples is a whole number >= 1; got samples=0"),
+        ("gradient_ascent", {"keep_path": 1}, ConfigError, r"keep_path is True or False; got keep_path=1; pass one"),
+        (
+            "gradient_ascent",
+            {"num_steps": 10**8, "method": "central", "samples": 1, "keep_path": False, "w": jnp.zeros(50)},
+            ConfigError,
+            r"a search counts fewer than 2\*\*31 evaluations; got num_steps=100,000,000, 101 each; take",
+        ),
         ("steepest_direction", {"norm": "l3"}, ConfigError, r"norm is one of l2, l1, linf; got norm='l3'"),
         ("steepest_direction", {"epsilon": -1}, ConfigError, r"epsilon is a finite number > 0"),
         ("hill_climb", {"rule": "worst"}, ConfigError, r"rule is one of best, first; got rule='worst'"),
@@ -813,6 +820,13 @@ def test_what_means_nothing_is_refused_before_anything_is_compiled(wrong_types, 
 
 def rises_for_ever(w):
     return jnp.tanh(1e-5 * w.astype(jnp.float32))
+
+
+@pytest.mark.parametrize("method", ["one_sided", "central", "spsa"])
+def test_a_difference_over_an_infinite_step_is_not_0(method):
+    w = jnp.array([3e38], "float32")
+    found = search.derivative(lambda w: jnp.tanh(w[0]), w, method, step=1e38, key=0)
+    assert np.isnan(found.gradient).all()
 
 
 def test_a_point_beyond_its_dtype_is_never_gone_to():

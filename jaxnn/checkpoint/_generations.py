@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxnn._checks import check_choice, check_integer, check_number
-from jaxnn._errors import CheckpointError, ConfigError, brief
+from jaxnn._checks import check_choice, check_flag, check_integer, check_number
+from jaxnn._errors import CheckpointError, brief
 from jaxnn._whole import make_folder, whole
 from jaxnn.checkpoint._file import Content, as_path, fitted, header, unwritable
 from jaxnn.checkpoint._folder import best_first, first_whole, generations_in, newest_first, next_in, prune
@@ -76,8 +76,7 @@ class Checkpoints:
         object.__setattr__(self, "folder", as_path(who, "folder", self.folder))
         check_integer(who, "keep", self.keep, at_least=1)
         check_number(who, "every", self.every)
-        if not isinstance(self.resume, bool):
-            raise ConfigError(f"{who}: resume is True or False; got resume={self.resume!r}; pass one of them")
+        check_flag(who, "resume", self.resume)
         check_choice(who, "on_error", self.on_error, ("raise", "warn"))
 
     def save(self, tree: Any, info: dict[str, Any] | None = None, *, value: float | None = None) -> Path:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import check_integer, check_number, is_traced
+from jaxnn._checks import check_flag, check_integer, check_number, is_traced
 from jaxnn._errors import ConfigError
 from jaxnn._optimizer import Optimizer, as_optimizer, check_rate, check_works
 from jaxnn._state import Status
@@ -93,6 +93,13 @@ def gradient_ascent(
             "method='reverse', or leave tolerance out"
         )
     w = checked_start(who, g, w0)
+    each = evaluations_of(method, Flat(w).size, samples)
+    if (num_steps + 1) * each >= 2**31:
+        raise ConfigError(
+            f"{who}: a search counts fewer than 2**31 evaluations; got num_steps={num_steps:,}, {each:,} each; take "
+            "fewer steps, or method='reverse'"
+        )
+    check_flag(who, "keep_path", keep_path)
     if keep_path:
         check_path(who, w, num_steps + 1, "fewer num_steps")
     dtype = Flat(w).dtype
@@ -108,7 +115,7 @@ def gradient_ascent(
         method=method,
         samples=samples,
         num_steps=num_steps,
-        keep_path=bool(keep_path),
+        keep_path=keep_path,
     )
     return finished(who, result, rows)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._checks import as_key, check_choice, check_integer, check_key, check_positive, is_traced
+from jaxnn._checks import as_key, check_choice, check_flag, check_integer, check_key, check_positive, is_traced
 from jaxnn._errors import ConfigError
 from jaxnn._state import Status
 from jaxnn._types import Params, scalar
@@ -56,7 +56,8 @@ def hill_climb(
       directions: how many random neighbours, >= 1; None: 2P.
       key: typed key or int seed, for random neighbours only, which need it.
       max_evaluations: ends the search too, and is never exceeded: a round of "best" that would is not begun.
-      keep_path: whether the whole path is returned; up to 1 GiB is set aside for it.
+      keep_path: whether the whole path is returned; up to 1 GiB, held up to three times
+        over while the result is made.
 
     Returns:
       A `Search`: status STOPPED_EARLY where no neighbour at the smallest step was higher (that is no proof of a
@@ -109,6 +110,7 @@ def hill_climb(
             f"{who}: there are evaluations for the start and one round; got max_evaluations={max_evaluations}, a round "
             f"takes {cost:,}; pass {1 + cost:,} or more, or another rule"
         )
+    check_flag(who, "keep_path", keep_path)
     if keep_path:
         check_path(who, w, 1 + (max_evaluations - 1) // cost, "fewer max_evaluations")
     made_key = as_key(who, key) if neighbours == "random" else None
@@ -120,7 +122,7 @@ def hill_climb(
         is_best=rule == "best",
         count=count,
         max_evaluations=max_evaluations,
-        keep_path=bool(keep_path),
+        keep_path=keep_path,
     )
     return finished(who, result, rows)
 

@@ -65,7 +65,8 @@ def derivative(
 
     Returns:
       A `Derivative`. Where g is not finite, so is a difference of it: a gradient of finite numbers came of finite
-      values. A step too small to move w_i gives NaN there, not 0.
+      values. A step too small to move w_i, or one beyond its dtype, gives NaN
+      there, not 0.
 
     Raises:
       ConfigError: an option that means nothing; spsa without a key; g that JAX cannot trace.
@@ -158,7 +159,7 @@ def estimate(
 
     def slope(i: Array) -> Array:
         low = value if method == "one_sided" else f(v.at[i].set(down[i]))
-        return _minus(f(v.at[i].set(up[i])), low) / (up[i] - down[i])
+        return _minus(f(v.at[i].set(up[i])), low) / _finite(up[i] - down[i])
 
     return value, flat.point(for_each(slope, flat.size, flat.size))
 
@@ -169,10 +170,15 @@ def _spsa(flat: Flat, f: Callable[[Array], Array], v: Array, step: Any, key: Arr
     def add(total: Array, key: Array) -> tuple[Array, None]:
         signs = jax.random.rademacher(key, v.shape, v.dtype)
         up, down = flat.rounded(v + h * signs), flat.rounded(v - h * signs)
-        return total + _minus(f(up), f(down)) / (up - down), None
+        return total + _minus(f(up), f(down)) / _finite(up - down), None
 
     total, _ = jax.lax.scan(add, jnp.zeros_like(v), jax.random.split(key, samples))  # one after the other: P numbers
     return total / samples
+
+
+def _finite(h: Array) -> Array:
+    """Return h, NaN where it is infinite: divided by that, any difference would be 0."""
+    return jnp.where(jnp.isfinite(h), h, jnp.nan)
 
 
 def _minus(a: Array, b: Array) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnn._checks import as_key, check_integer, check_positive
+from jaxnn._checks import as_key, check_flag, check_integer, check_positive
 from jaxnn._state import Status
 from jaxnn._types import Params, scalar
 from jaxnn.search._flat import Flat, for_each
@@ -27,7 +27,8 @@ def random_search(
       scale: standard deviation of each number, > 0, in the units of w.
       num_samples: how many points to draw, >= 1.
       key: typed key or int seed; sample n is drawn from `fold_in(key, n)`.
-      keep_path: whether the whole path is returned; up to 1 GiB is set aside for it.
+      keep_path: whether the whole path is returned; up to 1 GiB, held up to three times
+        over while the result is made.
 
     Returns:
       A `Search`: the highest of w0 and the samples (the first of equals; one that is not finite never), and as its path
@@ -49,11 +50,10 @@ def random_search(
     num_samples = check_integer(who, "num_samples", num_samples, at_least=1, at_most=10**8)
     made_key = as_key(who, key)
     w = checked_start(who, g, w0)
+    check_flag(who, "keep_path", keep_path)
     if keep_path:
         check_path(who, w, num_samples + 1, "fewer num_samples")
-    result, rows = _search(
-        w, scalar(scale, Flat(w).dtype), made_key, g=g, num_samples=num_samples, keep_path=bool(keep_path)
-    )
+    result, rows = _search(w, scalar(scale, Flat(w).dtype), made_key, g=g, num_samples=num_samples, keep_path=keep_path)
     return finished(who, result, rows)
 
 
