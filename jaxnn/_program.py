@@ -31,7 +31,7 @@ _BLOCK_INDICES, _BLOCK_STEPS = 2**16, 2**13
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("objective", "train", "hold_out", "aggregate"),
-    meta_fields=("optimizer", "plan", "monitor", "watch_gradients"),
+    meta_fields=("optimizer", "plan", "monitor", "watch_gradients", "chunk_size"),
 )
 @dataclass(frozen=True)
 class Run:
@@ -46,6 +46,7 @@ class Run:
       monitor: "log_likelihood" or "accuracy", of the hold-out.
       aggregate: what is made of the gradients of a batch, see `_aggregates`; its numbers are data.
       watch_gradients: whether the history tells of the gradients of single examples.
+      chunk_size: examples that are scored at a time.
     """
 
     objective: Any
@@ -56,6 +57,7 @@ class Run:
     monitor: str
     aggregate: Any
     watch_gradients: bool = False
+    chunk_size: int = CHUNK_SIZE
 
 
 class Limits(NamedTuple):
@@ -198,7 +200,7 @@ def make_round(run: Run, limits: Limits) -> Callable:
         def sums(part):
             return tuple(map(jnp.asarray, weighted_log_likelihood(objective, state.params, part)))
 
-        total, weight = sum_over_chunks(sums, train, CHUNK_SIZE)
+        total, weight = sum_over_chunks(sums, train, run.chunk_size)
         return state, (total / weight, jnp.isfinite(total), nan, nan)
 
     def last_step(state, batch):
@@ -210,9 +212,12 @@ def make_round(run: Run, limits: Limits) -> Callable:
         state = state._replace(epoch=state.epoch + 1, step=jnp.int32(0), log_prob=zero, block=zero, weight=zero)
         return state, (mean, finite, *norms)
 
+    def score(params):
+        return (nan, nan) if hold_out is None else hold_out_scores(objective, params, hold_out, run.chunk_size)
+
     def measure(state, rows, begins, mean, finite, norms):
         """Score the hold-out, keep the best, decide whether to go on, and write the row of this epoch."""
-        held, accuracy = (nan, nan) if hold_out is None else hold_out_scores(objective, state.params, hold_out)
+        held, accuracy = score(state.params)
         finite &= jnp.isfinite(norm(state.params))
         if hold_out is None:
             value, better, gained = jnp.where(jnp.isfinite(mean), mean, state.best.value), finite, finite

@@ -5,7 +5,7 @@ dropped once half of them have ended.
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from jaxnn._types import Params, as_jax, num_examples, one_example, scalar
 from jaxnn.per_example._analysis import analyse
 
 _FEWEST = 8  # lanes: a smaller program takes hardly less time
+_FEWEST_SCORED = 64  # examples at a time: of 256 lanes the cache holds what they make of so many, and not of 1,024
 _WORTH = 3e10  # FLOPs that dropping half of the lanes may save at most: below, compiling a program costs more
 
 
@@ -123,6 +124,7 @@ def run_all(
 ) -> Runs:
     """Run every lane, group after group, until all have ended or somebody interrupts."""
     total, max_epochs = len(starts.lanes), int(limits.last_epoch)
+    run = replace(run, chunk_size=max(_FEWEST_SCORED, CHUNK_SIZE // total))
     devices = jax.devices()
     size = _group_size(run, starts, max_epochs, memory * len(devices), len(devices))
     table = Table(run, starts, max_epochs + 1)
@@ -243,7 +245,7 @@ def _group_size(run: Run, starts: Starts, max_epochs: int, memory: int, num_devi
     values = analyse(run.objective, state.params, x, y).num_bytes
     examples = 2 * run.plan.batch_size(num_examples(run.train))
     judged = 0 if run.hold_out is None else num_examples(run.hold_out)
-    examples = max(examples, min(CHUNK_SIZE, max(judged, num_examples(run.train))))
+    examples = max(examples, min(run.chunk_size, max(judged, num_examples(run.train))))
     params, opt_state = (sum(a.nbytes for a in jax.tree.leaves(t)) for t in (state.params, state.opt_state))
     # Parameters, the best ones, both from before the round, and a gradient and an update; the optimiser's state twice.
     one = 6 * params + 2 * opt_state + 2 * empty_rows(max_epochs, state).nbytes + examples * values
