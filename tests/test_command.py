@@ -33,11 +33,14 @@ def elsewhere(tmp_path, monkeypatch, home):
 @pytest.mark.parametrize(
     "argv, said",
     [
-        (["predct"], r"commands are train, predict, evaluate, show, data; got 'predct'; did you mean 'predict'\?, and"),
+        (
+            ["predct"],
+            r"commands are train, sweep, predict, .*; got 'predct'; did you mean 'predict'\?, and",
+        ),
         (["data", "fech"], r"commands of data are list, fetch, describe; got 'fech'; did you mean 'fetch'\?, and see"),
         (
             ["fly"],
-            r"commands are .*; got 'fly'; choose one of data, evaluate, predict, show, train, and see jaxnn --help",
+            r"commands are .*; got 'fly'; choose one of data, evaluate, predict, show, sweep, train, and see jaxnn",
         ),
     ],
 )

@@ -46,6 +46,9 @@ class SweepProgress(NamedTuple):
       best_settings: of the run that has it.
       seconds: since the start.
       status: "running", "done" or "interrupted".
+      settings: of every run, R dictionaries.
+      values: `dtype[R]`, the best value of each so far; -inf: none yet.
+      statuses: `int32[R]`, a `Status` each; INTERRUPTED: not begun, or, at the end, not ended.
     """
 
     epoch: float
@@ -58,19 +61,25 @@ class SweepProgress(NamedTuple):
     best_settings: dict[str, Any]
     seconds: float
     status: str
+    settings: list[dict[str, Any]]
+    values: np.ndarray
+    statuses: np.ndarray
+
+    def __str__(self) -> str:
+        text = f"{self.ended}/{self.total} runs ended"
+        text += f", {self.running} at epoch {self.epoch:.0f}/{self.max_epochs}" if self.running else ""
+        if self.diverged:
+            text += f", {self.diverged} diverged"
+        if np.isfinite(self.best):
+            settings = " ".join(f"{name}={value:g}" for name, value in self.best_settings.items())
+            text += f"  best {self.best:.4f}" + (f" ({settings})" if settings else "")
+        return f"{text}  {self.seconds:.1f} s"
 
 
 def print_line(progress: SweepProgress) -> None:
     """Draw the progress over the last line of standard error; end the line when the sweep has ended."""
-    text = f"{progress.ended}/{progress.total} runs ended, {progress.running} at epoch {progress.epoch:.0f}"
-    text += f"/{progress.max_epochs}"
-    if progress.diverged:
-        text += f", {progress.diverged} diverged"
-    if np.isfinite(progress.best):
-        settings = " ".join(f"{name}={value:g}" for name, value in progress.best_settings.items())
-        text += f"  best {progress.best:.4f} ({settings})"
     over = progress.status != "running"
-    sys.stderr.write(f"\r\x1b[K{text}  {progress.seconds:.1f} s" + (f"  {progress.status}\n" if over else ""))
+    sys.stderr.write(f"\r\x1b[K{progress}" + (f"  {progress.status}\n" if over else ""))
     sys.stderr.flush()
 
 
@@ -130,17 +139,32 @@ def run_all(
     table = Table(run, starts, max_epochs + 1)
     weights = jax.tree.map(as_jax, folds)
 
-    def tell(epoch: float, running: int, status: str = "running") -> None:
-        if draw is not None:
-            best = int(np.argmax(table.value))
-            ended = int(np.sum(table.ended))
-            diverged = int(np.sum(table.status[table.ended] == Status.DIVERGED))
-            value, seconds = float(table.value[best]), time.perf_counter() - begun
-            draw(
-                SweepProgress(
-                    epoch, max_epochs, running, ended, total, diverged, value, starts.lanes[best], seconds, status
-                )
+    reached = 0.0
+
+    def tell(epoch: float, running: np.ndarray, status: str = "running") -> None:
+        nonlocal reached
+        reached = epoch
+        if draw is None:
+            return
+        best, statuses = int(np.argmax(table.value)), table.status.copy()
+        statuses[running] = Status.RUNNING
+        draw(
+            SweepProgress(
+                epoch=epoch,
+                max_epochs=max_epochs,
+                running=len(running),
+                ended=int(np.sum(table.ended)),
+                total=total,
+                diverged=int(np.sum(table.status[table.ended] == Status.DIVERGED)),
+                best=float(table.value[best]),
+                best_settings=starts.lanes[best],
+                seconds=time.perf_counter() - begun,
+                status=status,
+                settings=starts.lanes,
+                values=table.value.copy(),
+                statuses=statuses,
             )
+        )
 
     with Interrupts() as interrupts:
         for low in range(0, total, size):
@@ -149,7 +173,8 @@ def run_all(
             if interrupts.requested:
                 break
         interrupts.too_late = bool(np.all(table.ended))
-    tell(float(max_epochs), 0, "done" if np.all(table.ended) else "interrupted")
+    done, none = bool(np.all(table.ended)), np.zeros(0, int)
+    tell(float(max_epochs) if done else reached, none, "done" if done else "interrupted")
     return table.runs()
 
 
@@ -185,7 +210,7 @@ def _run_group(
         if asked or not running.any():
             return
         table.watch(ids, state)
-        tell(reached / num_steps, len(np.unique(ids[running])))
+        tell(reached / num_steps, np.unique(ids[running]))
         if running.sum() <= int(few.running) and int(state.step) == 0:
             left = _left(running, num_devices)
             ids, state = ids[left], _taken(state, left)

@@ -32,6 +32,7 @@ ERRORS = (
 
 COMMANDS = {  # name -> options, and the function that runs them; `data` holds commands of its own
     "train": ("TrainConfig", "_train.train"),
+    "sweep": ("SweepConfig", "_sweep.sweep"),
     "predict": ("PredictConfig", "_predict.predict"),
     "evaluate": ("EvaluateConfig", "_evaluate.evaluate"),
     "show": ("ShowConfig", "_show.show"),

@@ -1,4 +1,4 @@
-"""From the options of `jaxnn train` to what `fit` takes: data parts, objective, optimiser, plan, seeds."""
+"""From options to what `fit` and `sweep` take: data parts, objective, optimiser, plan, seeds."""
 
 import warnings
 from collections.abc import Callable
@@ -20,11 +20,10 @@ from jaxnn._optimizer import OPTIMIZERS
 from jaxnn._plans import FullBatch, MiniBatch, Stochastic
 from jaxnn._progress import Progress
 from jaxnn._types import Params
-from jaxnn.cli._config import TrainConfig
+from jaxnn.cli._learn_config import LearnConfig, TrainConfig
 from jaxnn.cli._source import check_no_file_options, is_name, read_file, read_other
 from jaxnn.data import Dataset
 
-WHO = "train"
 DEFAULTS = {"epochs": 200, "patience": 20, "save_every": 10.0}
 FRACTIONS = (0.7, 0.15, 0.15)
 FAR = 10.0  # times the unit that targets are expected on
@@ -43,10 +42,14 @@ class Seeds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What a run works on. In its three parts every example counts once; `class_weights` act in `learn`."""
+class Task:
+    """What runs work on. In its three parts every example counts once; `class_weights` act while learning.
 
-    config: TrainConfig
+    Attributes:
+      config: the options, those left out filled in.
+    """
+
+    config: Any
     train: Dataset
     hold_out: Dataset
     test: Dataset
@@ -69,6 +72,22 @@ class Problem:
         """The name of the likelihood."""
         return type(self.objective.likelihood).__name__.lower()
 
+    @property
+    def weighted(self) -> tuple[Dataset, Dataset]:
+        """Training part and hold-out with the weights of their classes, as runs read them."""
+        parts = self.train, self.hold_out
+        if self.class_weights is None:
+            return parts
+        train, hold_out = (data.class_weights(part, self.class_weights) for part in parts)
+        return train, hold_out
+
+
+@dataclass(frozen=True)
+class Problem(Task):
+    """What one run works on."""
+
+    config: TrainConfig
+
     def initial_params(self) -> Params:
         """Return the parameters the run starts from."""
         return self.objective.model.init(self.seeds.init)
@@ -78,14 +97,11 @@ class Problem:
     ) -> FitResult:
         """Return the result of `fit` from these parameters with the options of the run."""
         config = self.config
-        parts = [self.train, self.hold_out]
-        if self.class_weights is not None:
-            parts = [data.class_weights(part, self.class_weights) for part in parts]
         return fit(
             self.objective,
             OPTIMIZERS[config.optimizer][0],
             params,
-            *parts,
+            *self.weighted,
             plan=make_plan(config),
             max_epochs=self.max_epochs,
             patience=config.patience,
@@ -101,29 +117,41 @@ class Problem:
 
 def build(config: TrainConfig) -> Problem:
     """Check the options, load and split the data, infer the likelihood; nothing is compiled yet."""
-    if is_name(WHO, config.data):
-        check_no_file_options(WHO, config)
-    check_choice(WHO, "activation", config.activation, ACTIVATIONS)
-    check_choice(WHO, "optimizer", config.optimizer, OPTIMIZERS)
-    config = replace(config, **{name: value for name, value in DEFAULTS.items() if getattr(config, name) is None})
-    check_integer(WHO, "epochs", config.epochs, at_least=0)
-    check_integer(WHO, "patience", config.patience, at_least=1)
-    check_number(WHO, "save_every", config.save_every)
-    check_integer(WHO, "seed", config.seed, at_least=0)
+    config = checked(config)
+    check_number(config.who, "save_every", config.save_every)
     if config.learning_rate is None:
         config = replace(config, learning_rate=OPTIMIZERS[config.optimizer][1])
-    check_number(WHO, "learning_rate", config.learning_rate)
+    check_number(config.who, "learning_rate", config.learning_rate)
+    return Problem(config, *loaded(config))
+
+
+def checked(config: Any) -> Any:
+    """Return the options with what was left out filled in; raise `ConfigError` for one that means nothing."""
+    who = config.who
+    if is_name(who, config.data):
+        check_no_file_options(config)
+    check_choice(who, "activation", config.activation, ACTIVATIONS)
+    check_choice(who, "optimizer", config.optimizer, OPTIMIZERS)
+    config = replace(config, **{name: value for name, value in DEFAULTS.items() if getattr(config, name, 0) is None})
+    check_integer(who, "epochs", config.epochs, at_least=0)
+    check_integer(who, "patience", config.patience, at_least=1)
+    check_integer(who, "seed", config.seed, at_least=0)
     make_plan(config)
     make_aggregate(config)
+    return config
+
+
+def loaded(config: LearnConfig) -> tuple[Dataset, Dataset, Dataset, LogLikelihood, Seeds, tuple[float, ...] | None]:
+    """Return what a task has besides its options: parts, objective, seeds, class weights."""
     seeds = make_seeds(config.seed)
     train, hold_out, test = load_parts(config, seeds.split)
     likelihood, num_outputs = infer_likelihood(train)
     if likelihood is gaussian:
-        note_far_targets(train)
-    note_many_classes(train)
+        note_far_targets(config.who, train)
+    note_many_classes(config.who, train)
     model = Mlp((train.num_features, *config.hidden, num_outputs), ACTIVATIONS[config.activation])
     objective = LogLikelihood(model, likelihood, l2=config.l2)
-    return Problem(config, train, hold_out, test, objective, seeds, per_class(train, config.class_weights))
+    return train, hold_out, test, objective, seeds, per_class(train, config.class_weights)
 
 
 def make_seeds(seed: int) -> Seeds:
@@ -131,7 +159,7 @@ def make_seeds(seed: int) -> Seeds:
     return Seeds(*np.random.SeedSequence(seed).generate_state(3).tolist())
 
 
-def make_plan(config: TrainConfig) -> Any:
+def make_plan(config: LearnConfig) -> Any:
     """Return the plan the options name."""
     if config.plan == "mini-batch":
         return MiniBatch(config.batch_size, replacement=config.replacement)
@@ -139,34 +167,34 @@ def make_plan(config: TrainConfig) -> Any:
         return Stochastic(replacement=config.replacement)
     if config.replacement:
         raise ConfigError(
-            f"{WHO}: a full batch reads every example once; got --plan full --replacement; leave one of them out"
+            f"{config.who}: a full batch reads every example once; got --plan full --replacement; leave one of them out"
         )
     return FullBatch()
 
 
-def make_aggregate(config: TrainConfig) -> Any:
+def make_aggregate(config: LearnConfig) -> Any:
     """Return the aggregate the options name."""
     if config.aggregate != "clipped":
         if config.max_norm is not None:
             raise ConfigError(
-                f"{WHO}: only clipped gradients have a largest norm; got --max-norm {config.max_norm:g} with "
+                f"{config.who}: only clipped gradients have a largest norm; got --max-norm {config.max_norm:g} with "
                 f"--aggregate {config.aggregate}; add --aggregate clipped, or leave it out"
             )
         return config.aggregate
     if config.max_norm is None:
         raise ConfigError(
-            f"{WHO}: clipped gradients have a largest norm; got --aggregate clipped without --max-norm; add --max-norm "
-            "1, say (--watch-gradients shows which norms there are)"
+            f"{config.who}: clipped gradients have a largest norm; got --aggregate clipped without --max-norm; add "
+            "--max-norm 1, say (--watch-gradients shows which norms there are)"
         )
-    check_number(WHO, "max_norm", config.max_norm)
+    check_number(config.who, "max_norm", config.max_norm)
     return clipped(config.max_norm)
 
 
-def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+def load_parts(config: LearnConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
     """Return training, hold-out and test part, stratified, standardised if the options say so."""
     if config.folder is not None and config.data not in OWN_TEST:
         raise ConfigError(
-            f"{WHO}: only {' and '.join(OWN_TEST)} are read from a folder; got --folder {config.folder} with "
+            f"{config.who}: only {' and '.join(OWN_TEST)} are read from a folder; got --folder {config.folder} with "
             f"data={config.data!r}; leave it out"
         )
     if config.data in OWN_TEST:
@@ -183,7 +211,7 @@ def load_parts(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Datase
     return parts[0], parts[1], parts[2]
 
 
-def parts_of_files(config: TrainConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+def parts_of_files(config: LearnConfig, seed: int) -> tuple[Dataset, Dataset, Dataset]:
     """Return the three parts: each from a file of its own where there is one, else split off from the first."""
     given = read_file(config)
     others = {
@@ -208,25 +236,25 @@ def infer_likelihood(ds: Dataset) -> tuple[Any, int]:
     return (bernoulli, 1) if num_classes == 2 else (categorical, num_classes)
 
 
-def note_many_classes(train: Dataset) -> None:
+def note_many_classes(who: str, train: Dataset) -> None:
     """Warn where there are about as many classes as examples: the label may be an id."""
     num_classes = train.schema.num_classes or 0
     if num_classes > MANY_CLASSES and 3 * num_classes > len(train):
         warnings.warn(
-            f"{WHO}: a class has examples to learn it from; got {num_classes} classes in {len(train)} training "
+            f"{who}: a class has examples to learn it from; got {num_classes} classes in {len(train)} training "
             "examples; is the label the right column?",
             UserWarning,
             stacklevel=2,
         )
 
 
-def note_far_targets(train: Dataset) -> None:
+def note_far_targets(who: str, train: Dataset) -> None:
     """Warn where real targets are far from the 0 the model starts at, or their spread from its unit variance."""
     y = np.asarray(train.batch.y, np.float64)
     mean, spread = np.abs(y.mean(axis=0)).max(), y.std(axis=0).max()
     if max(mean, spread) > FAR or (spread < 1 / FAR and spread > 0):
         warnings.warn(
-            f"{WHO}: real targets are near 0 with a spread near 1, as the model starts there; got mean "
+            f"{who}: real targets are near 0 with a spread near 1, as the model starts there; got mean "
             f"{y.mean(axis=0).ravel()[0]:.4g}, deviation {y.std(axis=0).ravel()[0]:.4g}; scale the column first, or "
             "learning takes long",
             UserWarning,

@@ -29,6 +29,11 @@ def draw(folder: Path, problem: Problem, result: FitResult, test: Evaluation) ->
             figures["decision_boundary.png"] = lambda: plotting.decision_boundary(
                 problem.objective, result.params, problem.train
             )
+    draw_all("train", folder, figures)
+
+
+def draw_all(who: str, folder: Path, figures: dict[str, Callable[[], Any]]) -> None:
+    """Draw pictures into a folder; warn of one that cannot be drawn."""
     for name, make in figures.items():
         try:
             with warnings.catch_warnings():
@@ -36,4 +41,4 @@ def draw(folder: Path, problem: Problem, result: FitResult, test: Evaluation) ->
                 figure = make()
                 write_whole(folder / name, lambda path, figure=figure: figure.savefig(path, format="png"))
         except Exception as error:  # a run that has ended well is not lost for a picture
-            warnings.warn(f"train: no {name}: {type(error).__name__}: {error}", UserWarning, stacklevel=2)
+            warnings.warn(f"{who}: no {name}: {type(error).__name__}: {error}", UserWarning, stacklevel=2)

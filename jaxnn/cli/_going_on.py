@@ -9,7 +9,7 @@ from jaxnn import data
 from jaxnn._errors import CheckpointError, ConfigError
 from jaxnn._run_files import CHECKPOINTS, CONFIG, PARAMS, json_in
 from jaxnn._saved import load_run
-from jaxnn.cli._config import TrainConfig
+from jaxnn.cli._learn_config import TrainConfig
 from jaxnn.cli._run_folder import FILE_OPTIONS, checkpoints_in
 
 WHO = "train"

@@ -23,6 +23,12 @@ EXAMPLES = {
   jaxnn train --data mnist --hidden 128 --batch-size 128 --epochs 20
   jaxnn train --resume runs/mnist                        a run that was stopped or killed goes on
 """,
+    "sweep": """\
+  jaxnn sweep                                        digits: 16 rates of adam x 8 seeds
+  jaxnn sweep --optimizer sgd --learning-rates 0.001:10:16 --seeds 8
+  jaxnn sweep --data flowers.csv --label species --learning-rates 0.01 0.03 0.1 --folds 5
+  jaxnn sweep --data wine --hidden --optimizer sgd --l2s 0 0.001 0.01 0.1
+""",
     "predict": """\
   jaxnn predict runs/flowers new.csv                     writes new-predictions.csv
   jaxnn predict runs/flowers new.csv --keep id --output answers.parquet
@@ -47,7 +53,7 @@ EXAMPLES = {
 EXIT_CODES = """\
 exit codes: 0 done, 1 training diverged, 2 wrong input, 3 a download failed, 4 a fault of jaxnn's own,
   130 interrupted, 143 terminated (Ctrl-C or SIGTERM while training: the run is saved and the best parameters
-  so far are written; a second one gives up; `jaxnn train --resume RUN` goes on)
+  so far are written; a second one gives up; `jaxnn train --resume RUN` goes on; a sweep writes what its runs reached)
 """
 
 XLA = f"""\

@@ -22,9 +22,9 @@ from jaxnn._run_files import CHECKPOINTS, CONFIG, FORMAT, HISTORY, METRICS, PARA
 from jaxnn._version import __version__
 from jaxnn._whole import flush_folder, locked, make_folder, write_whole
 from jaxnn.checkpoint import Checkpoints, save
-from jaxnn.cli._build import Problem
-from jaxnn.cli._config import TrainConfig
+from jaxnn.cli._build import Problem, Task
 from jaxnn.cli._json import write_json
+from jaxnn.cli._learn_config import LearnConfig
 
 WHO = "train"
 FILE_OPTIONS = ("data", "hold_out", "test", "folder")  # that name files
@@ -34,31 +34,32 @@ LARGEST_CONFUSION = 60  # classes; beyond, the matrix is neither drawn nor writt
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scikit-learn")
 
 
-def claim(config: TrainConfig) -> Path:
+def claim(config: LearnConfig, suffix: str = "") -> Path:
     """Return the folder of this run, made and found writable; raise `ConfigError` if it is taken. Nothing in it is
-    touched yet.
+    touched yet. One that nobody named is called after the data, with a suffix.
     """
+    who = config.who
     if config.run_folder is None:
-        return _new(Path("runs", Path(config.data).name.partition(".")[0] or "run"))
+        return _new(who, Path("runs", (Path(config.data).name.partition(".")[0] or "run") + suffix))
     folder = config.run_folder
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"train: --run-folder is a folder; got the file {folder}; choose another")
+        raise ConfigError(f"{who}: --run-folder is a folder; got the file {folder}; choose another")
     found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     if found and not config.overwrite:
         raise ConfigError(
-            f"train: --run-folder is new or empty; got {folder} with {len(found)} files, {found[0]} among them; "
+            f"{who}: --run-folder is new or empty; got {folder} with {len(found)} files, {found[0]} among them; "
             "choose another, or pass --overwrite"
         )
-    if CONFIG in found and not is_run(folder):
+    if CONFIG in found and not (who == WHO and is_run(folder)):
         raise ConfigError(
-            f"train: --overwrite replaces the files of an earlier run; got {folder} with a {CONFIG} that jaxnn did not "
-            "write; choose another folder"
+            f"{who}: --overwrite replaces the files of an earlier {'run' if who == WHO else who}; got {folder} with a "
+            f"{CONFIG} that {'jaxnn' if who == WHO else 'a sweep'} did not write; choose another folder"
         )
     try:
         make_folder(folder)
     except OSError as error:
         raise ConfigError(
-            f"train: --run-folder can be made and written; got {folder}, which failed with {error.strerror}; choose "
+            f"{who}: --run-folder can be made and written; got {folder}, which failed with {error.strerror}; choose "
             "another"
         ) from error
     return folder
@@ -91,12 +92,12 @@ def begin(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> Non
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, who: str = WHO) -> Iterator[None]:
     """Keep other processes from training in the same folder; raise `ConfigError` where one already does."""
     with locked(folder) as free:
         if not free:
             raise ConfigError(
-                f"{WHO}: one process at a time trains in a run folder; got {folder}, in which another is at work; wait "
+                f"{who}: one process at a time trains in a run folder; got {folder}, in which another is at work; wait "
                 "for it, or choose another folder"
             )
         yield
@@ -107,7 +108,7 @@ def checkpoints_in(folder: Path, **options: Any) -> Checkpoints:
     return Checkpoints(folder / CHECKPOINTS, **options)
 
 
-def _new(folder: Path) -> Path:
+def _new(who: str, folder: Path) -> Path:
     """Make and return a folder of this name, or with -2, -3, ... behind it; two runs never get the same one."""
     numbered, count = folder, 1
     while True:
@@ -118,21 +119,20 @@ def _new(folder: Path) -> Path:
         except FileExistsError:
             if not numbered.parent.is_dir():
                 raise ConfigError(
-                    f"train: runs is a folder; got a file of that name in {Path.cwd()}; pass --run-folder"
+                    f"{who}: runs is a folder; got a file of that name in {Path.cwd()}; pass --run-folder"
                 ) from None
             count += 1
             numbered = folder.with_name(f"{folder.name}-{count}")
         except OSError as error:
             raise ConfigError(
-                f"train: a folder can be made in {Path.cwd()}; got {numbered}, which failed with {error.strerror}; "
+                f"{who}: a folder can be made in {Path.cwd()}; got {numbered}, which failed with {error.strerror}; "
                 "pass --run-folder"
             ) from error
 
 
 def _write_config(folder: Path, problem: Problem, earlier: dict[str, Any] | None) -> None:
     """Write config.json: everything needed to rebuild the model, to repeat the run and to go on with it."""
-    model = problem.objective.model
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(problem.config).items()}
+    options = options_of(problem)
     if earlier is not None:  # files stay as they were given, seen from the folder where the run was started
         start, was = str(earlier.get("working_folder")), earlier["config"]
         options |= {k: was[k] for k in FILE_OPTIONS if was.get(k) and options[k] == str(Path(start, was[k]))}
@@ -142,27 +142,40 @@ def _write_config(folder: Path, problem: Problem, earlier: dict[str, Any] | None
         {
             "format": FORMAT,
             "config": options,
-            "model": {
-                "kind": "Mlp",
-                "sizes": model.sizes,
-                "activation": problem.config.activation,
-                "dtype": jax.dtypes.canonicalize_dtype(float).name,
-            },
-            "likelihood": problem.likelihood,
-            "l2": problem.config.l2,
-            "schema": problem.train.schema.to_dict(),
-            "parts": {name: len(part) for name, part in problem.parts.items()},
-            "class_weights": problem.class_weights,
-            "seeds": problem.seeds._asdict(),
-            "versions": {"jaxnn": __version__, "python": platform.python_version()} | _versions(),
-            "device": {"platform": jax.default_backend(), "kind": jax.devices()[0].device_kind},
-            "xla_flags": os.environ.get("XLA_FLAGS", ""),
-            "command": sys.argv,
+            **about(problem),
             "working_folder": str(Path.cwd()) if earlier is None else earlier.get("working_folder"),
             "started": now if earlier is None else earlier.get("started"),
             "resumed": [] if earlier is None else [*(earlier.get("resumed") or []), now],
         },
     )
+
+
+def options_of(task: Task) -> dict[str, Any]:
+    """Return the options of a command, for JSON."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(task.config).items()}
+
+
+def about(task: Task) -> dict[str, Any]:
+    """Return what config.json says of model, data, seeds, versions and device."""
+    model = task.objective.model
+    return {
+        "model": {
+            "kind": "Mlp",
+            "sizes": model.sizes,
+            "activation": task.config.activation,
+            "dtype": jax.dtypes.canonicalize_dtype(float).name,
+        },
+        "likelihood": task.likelihood,
+        "l2": task.config.l2,
+        "schema": task.train.schema.to_dict(),
+        "parts": {name: len(part) for name, part in task.parts.items()},
+        "class_weights": task.class_weights,
+        "seeds": task.seeds._asdict(),
+        "versions": {"jaxnn": __version__, "python": platform.python_version()} | _versions(),
+        "device": {"platform": jax.default_backend(), "kind": jax.devices()[0].device_kind},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "command": sys.argv,
+    }
 
 
 def write_result(folder: Path, problem: Problem, result: FitResult) -> None:

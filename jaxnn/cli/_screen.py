@@ -28,7 +28,7 @@ from jaxnn._state import Status
 from jaxnn._types import Params
 from jaxnn._version import __version__
 from jaxnn.checkpoint import Checkpoints
-from jaxnn.cli._build import Problem, make_plan
+from jaxnn.cli._build import Problem, Task, make_plan
 from jaxnn.cli._help import as_options
 from jaxnn.cli._json import to_json
 from jaxnn.cli._output import complain, printable, say, write
@@ -129,24 +129,7 @@ class Screen:
 
     def problem(self, problem: Problem, params: Params, going_on: Checkpoints | None) -> None:
         """Say what will be done: data, likelihood, model, steps, stopping, and from where a run goes on."""
-        config, schema = problem.config, problem.train.schema
-        sizes = [len(part) for part in (problem.train, problem.hold_out, problem.test)]
-        plan = make_plan(config)
-        facts = {
-            "device": f"{jax.devices()[0].device_kind}, jaxnn {__version__}, seed {config.seed}",
-            "data": f"{schema.name}: {sum(sizes):,} examples, {problem.train.num_features} features"
-            f"{' (standardised)' if schema.mean else ''}, {classes_of(schema)}",
-            "parts": "{:,} to learn from, {:,} hold-out, {:,} test (untouched until the end)".format(*sizes),
-            "likelihood": f"{problem.likelihood} ({WHY[problem.likelihood].format(schema.num_classes)})",
-            "model": f"{problem.objective.model!r}",
-            "steps": f"{plan!r}: {plan.num_steps(sizes[0]):,} an epoch, {config.optimizer} at "
-            f"{config.learning_rate:g}, l2 {config.l2:g}{how_made(config.aggregate, config.max_norm)}",
-            "stopping": f"after {config.patience} epochs without a gain in {config.monitor.replace('_', ' ')} on the "
-            f"hold-out, or after {config.epochs}",
-        }
-        if problem.class_weights is not None:
-            numbers = ", ".join(f"{w:.3g}" for w in problem.class_weights)
-            facts["weights"] = f"{numbers} for an example of each class, while learning and stopping"
+        facts = facts_about(problem, f" at {problem.config.learning_rate:g}, l2 {problem.config.l2:g}")
         if going_on is not None:
             reached = progress_in(going_on)
             facts["going on"] = (
@@ -219,6 +202,29 @@ class Screen:
             self.say(f"next        jaxnn train --resume {shlex.quote(str(folder))}")
         elif from_file:
             self.say(f"next        jaxnn predict {shlex.quote(str(folder))} NEW_FILE")
+
+
+def facts_about(task: Task, sizes: str) -> dict[str, str]:
+    """Return what will be done: data, likelihood, model, steps of these sizes, stopping."""
+    config, schema = task.config, task.train.schema
+    counts = [len(part) for part in task.parts.values()]
+    plan = make_plan(config)
+    facts = {
+        "device": f"{jax.devices()[0].device_kind}, jaxnn {__version__}, seed {config.seed}",
+        "data": f"{schema.name}: {sum(counts):,} examples, {task.train.num_features} features"
+        f"{' (standardised)' if schema.mean else ''}, {classes_of(schema)}",
+        "parts": "{:,} to learn from, {:,} hold-out, {:,} test (untouched until the end)".format(*counts),
+        "likelihood": f"{task.likelihood} ({WHY[task.likelihood].format(schema.num_classes)})",
+        "model": f"{task.objective.model!r}",
+        "steps": f"{plan!r}: {plan.num_steps(counts[0]):,} an epoch, {config.optimizer}{sizes}"
+        f"{how_made(config.aggregate, config.max_norm)}",
+        "stopping": f"after {config.patience} epochs without a gain in {config.monitor.replace('_', ' ')} on the "
+        f"hold-out, or after {config.epochs}",
+    }
+    if task.class_weights is not None:
+        numbers = ", ".join(f"{w:.3g}" for w in task.class_weights)
+        facts["weights"] = f"{numbers} for an example of each class, while learning and stopping"
+    return facts
 
 
 def how_made(aggregate: Any, max_norm: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxnn import data
 from jaxnn._errors import ConfigError, suggest
-from jaxnn.cli._config import Table, TrainConfig
+from jaxnn.cli._learn_config import LearnConfig, Table
 from jaxnn.data import Dataset
 from jaxnn.data._files.columns import Typed
 
@@ -39,7 +39,7 @@ def table_options(config: Table) -> dict[str, Any]:
     return {"header": header, "delimiter": delimiter}
 
 
-def read_file(config: TrainConfig) -> Dataset:
+def read_file(config: LearnConfig) -> Dataset:
     """Return the data of the file to train on."""
     features = None if config.features is None else [column(name) for name in config.features]
     return data.read(
@@ -53,12 +53,12 @@ def read_file(config: TrainConfig) -> Dataset:
     )
 
 
-def read_other(config: TrainConfig, path: Path, given: Dataset) -> Dataset:
+def read_other(config: LearnConfig, path: Path, given: Dataset) -> Dataset:
     """Return the data of a hold-out or test file, which is like the one given."""
     if given.schema.image_shape is not None:
         raise ConfigError(
-            f"train: for IDX images hold-out and test are parts of --data, whose labels are in one file; got {path}; "
-            "leave it out"
+            f"{config.who}: for IDX images hold-out and test are parts of --data, whose labels are in one file; got "
+            f"{path}; leave it out"
         )
     if path.exists() and path.samefile(config.data):
         warnings.warn(
@@ -76,13 +76,13 @@ def read_other(config: TrainConfig, path: Path, given: Dataset) -> Dataset:
     )
 
 
-def check_no_file_options(who: str, config: TrainConfig) -> None:
+def check_no_file_options(config: LearnConfig) -> None:
     """Raise `ConfigError` for an option of files beside the name of a data set."""
     for option in FILE_OPTIONS:
-        value, default = getattr(config, option), TrainConfig.__dataclass_fields__[option].default
+        value, default = getattr(config, option), LearnConfig.__dataclass_fields__[option].default
         if value != default:
             flag = option.replace("_", "-")
             raise ConfigError(
-                f"{who}: --{flag} goes with a file; got --{flag} {value} with data={config.data!r}, a set known by "
-                "name; leave it out, or pass --data FILE"
+                f"{config.who}: --{flag} goes with a file; got --{flag} {value} with data={config.data!r}, a set "
+                "known by name; leave it out, or pass --data FILE"
             )

@@ -9,9 +9,9 @@ from jaxnn._run_files import is_run
 from jaxnn._state import Status
 from jaxnn.cli import _run_folder
 from jaxnn.cli._build import build
-from jaxnn.cli._config import TrainConfig
 from jaxnn.cli._draw import draw
 from jaxnn.cli._going_on import reopen
+from jaxnn.cli._learn_config import TrainConfig
 from jaxnn.cli._screen import Screen, working
 from jaxnn.cli._signals import SIGNALS
 
