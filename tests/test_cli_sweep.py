@@ -14,7 +14,7 @@ import rich.console
 from command import read_json, run
 
 import jaxnn
-from jaxnn._sweep._driver import SweepProgress
+from jaxnn._sweep._progress import SweepProgress
 from jaxnn.cli import _sweep_screen, _sweep_task
 from jaxnn.cli._learn_config import SweepConfig, TrainConfig
 from jaxnn.cli._rates import rates_of

@@ -3,11 +3,13 @@
 import csv
 import functools
 import itertools
+import json
 import math
 import os
 import signal
 import subprocess
 import sys
+import types
 import warnings
 from dataclasses import replace
 
@@ -16,12 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small
 from compiles import jax_log
 from small import HOLD_OUT, MODEL, OBJECTIVE, PLAN, TRAIN, rows_of
 
 import jaxnn
 from jaxnn import ConfigError, MemoryBudgetError, ShapeError, Status, data
-from jaxnn._sweep import _driver, _program
+from jaxnn._sweep import _driver, _place, _program
 
 EPOCHS = 12
 
@@ -80,6 +83,10 @@ GRIDS = {
         {"optimizer": optax.sgd},
     ),
     "norms of clipping": ({"learning_rate": 0.1, "max_norm": [0.0, 0.2, math.inf]}, {"aggregate": jaxnn.clipped(1.0)}),
+    "drawn with replacement, with options of Adam": (
+        {"learning_rate": 0.03, "order": [0, 3], "b1": [0.5, 0.9]},
+        {"plan": jaxnn.MiniBatch(8, replacement=True)},
+    ),
     "without a hold-out": ({"learning_rate": [0.01, 0.1]}, {"hold_out": None}),
     "full batches": ({"learning_rate": [0.01, 0.1], "order": [0, 1]}, {"plan": jaxnn.FullBatch()}),
     "an accuracy that is watched": ({"learning_rate": [0.01, 0.1]}, {"monitor": "accuracy", "min_delta": 0.01}),
@@ -141,8 +148,8 @@ def test_order_number_groups_and_dropping_of_lanes_change_nothing(x64, monkeypat
     same_runs(at(RATES, memory=3 * one_lane()), whole)
     assert set(sizes) == {3}  # 3 + 3 + 2, filled up
     sizes.clear()
-    monkeypatch.setattr(_driver, "_FEWEST", 1)
-    monkeypatch.setattr(_driver, "_WORTH", 0)
+    monkeypatch.setattr(_place, "FEWEST", 1)
+    monkeypatch.setattr(_place, "WORTH", 0)
     same_runs(at(RATES), whole)
     assert sizes[0] == 8 and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 4
 
@@ -156,6 +163,29 @@ def one_lane():
         at(RATES, memory=1)
     number, unit = str(e.value).partition("takes ")[2].split(";")[0].split()
     return math.ceil((float(number.replace(",", "")) + 0.05) * {"bytes": 1, "KiB": 2**10, "MiB": 2**20}[unit])
+
+
+def test_where_pieces_end_changes_no_bit(monkeypatch):
+    """Dropping of lanes is decided by the epoch, never by where the clock let a piece end."""
+
+    def bits_in_pieces_of(steps):
+        monkeypatch.setattr(_driver, "Pace", lambda: types.SimpleNamespace(steps=steps, update=lambda taken, now: None))
+        runs = jaxnn.sweep(
+            SHRUNK, optax.sgd, TRAIN, HOLD_OUT, grid={"learning_rate": [1e30] * 12 + [0.1, 0.03, 0.2, 0.3] * 2},
+            plan=jaxnn.FullBatch(), max_epochs=EPOCHS,
+        )  # fmt: skip
+        return small.bits((runs.params, runs.value)), rows_of(runs[13].history).tobytes()
+
+    assert bits_in_pieces_of(1) == bits_in_pieces_of(1000) == bits_in_pieces_of(3)
+
+
+def test_a_long_run_is_kept_row_by_row(x64, monkeypatch):
+    monkeypatch.setattr(_driver, "_ROWS", 4)
+    runs = sweep({"learning_rate": [0.01, 0.001]}, patience=None)
+    for run in runs:
+        is_the_fit(run, fit(run.settings, patience=None))
+    assert runs.history.epoch.shape == (2, EPOCHS + 1)
+    assert sweep({"learning_rate": [0.3]}, max_epochs=10**6, patience=2).history.epoch.shape[1] < 100
 
 
 def test_a_lane_that_diverges_changes_no_bit_of_the_others(x64):
@@ -215,6 +245,8 @@ def test_ctrl_c_ends_it_with_what_was_reached(x64, monkeypatch):
     np.testing.assert_array_equal(runs.epochs[[0, 2, 3]], 2)
     assert np.all(runs.best_epoch[4:] == -1) and np.all(runs.value[4:] == -np.inf)
     jax.tree.map(lambda leaf, first: np.testing.assert_array_equal(leaf[4:], [first] * 4), runs.params, of_seed(0))
+    assert "5 of 8 runs were interrupted" in jaxnn.verdict(runs).why or "interrupted" in jaxnn.verdict(runs).why
+    assert runs.epochs[4:].tolist() == [0] * 4 and told[-1].epoch == pytest.approx(8 / 3)
     whole = at(RATES)
     np.testing.assert_allclose(runs.history.log_likelihood[0, :3], whole.history.log_likelihood[0, :3], rtol=1e-10)
 
@@ -227,7 +259,7 @@ def test_progress_is_told_or_drawn(capsys):
     assert (last.ended, last.total, last.running, last.diverged, last.status) == (2, 2, 0, 1, "done")
     assert last.best_settings == {"learning_rate": 0.1} and np.isfinite(last.best)
     jaxnn.sweep(OBJECTIVE, optax.sgd, TRAIN, HOLD_OUT, grid=grid, plan=PLAN, max_epochs=5, progress=True)
-    assert "2/2 runs ended, 0 at epoch 5/5, 1 diverged  best" in capsys.readouterr().err
+    assert "2/2 runs ended, 1 diverged  best" in capsys.readouterr().err
     jaxnn.sweep(OBJECTIVE, optax.sgd, TRAIN, HOLD_OUT, grid=grid, plan=PLAN, max_epochs=5, progress=False)
     assert capsys.readouterr().err == ""
 
@@ -240,10 +272,15 @@ def test_no_epochs_leave_the_first_parameters(x64):
 
 
 SPREAD = """
-import jax, numpy as np, optax, jaxnn, small
-grid = {"learning_rate": [0.3, 1e30, 0.01], "seed": range(2)}
-runs = jaxnn.sweep(small.OBJECTIVE, optax.sgd, small.TRAIN, small.HOLD_OUT, grid=grid, plan=small.PLAN, max_epochs=5)
-print(len(jax.devices()), runs.status.tolist(), runs.value.astype(float).tolist())
+import json, jax, numpy as np, optax, jaxnn, small
+grid = {"learning_rate": [0.3, 1e30, 0.01], "order": range(2)}
+train = jax.device_put(small.TRAIN, jax.devices()[0])
+folds = jaxnn.data.k_fold(small.TRAIN, 2)
+runs = [
+    jaxnn.sweep(small.OBJECTIVE, optax.sgd, train, small.HOLD_OUT, grid=grid, plan=small.PLAN, max_epochs=5),
+    jaxnn.sweep(small.OBJECTIVE, optax.sgd, train, grid={"learning_rate": 0.1}, folds=folds, max_epochs=2),
+]
+print(json.dumps([len(jax.devices()), [[r.status.tolist(), r.best_epoch.tolist(), r.value.tolist()] for r in runs]]))
 """
 
 
@@ -253,17 +290,18 @@ def test_lanes_are_spread_over_the_devices_there_are():
         env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "PYTHONPATH": "tests:."}
         done = subprocess.run([sys.executable, "-c", SPREAD], capture_output=True, text=True, env=env, timeout=120)
         assert done.returncode == 0, done.stderr
-        answers.append(done.stdout.replace("nan", "None").replace("-inf", "None").split(maxsplit=1))
+        answers.append(json.loads(done.stdout))
     (one, alone), (four, spread) = answers
-    assert (one, four) == ("1", "4")
-    status, value = (list(map(eval, text.replace("] [", "]|[").split("|"))) for text in (alone, spread))
-    assert status[0] == value[0]
-    np.testing.assert_allclose(status[1], value[1], rtol=1e-5)
+    assert (one, four) == (1, 4)
+    for (status, epochs, value), (others, other_epochs, other_value) in zip(alone, spread, strict=True):
+        assert status == others and epochs == other_epochs
+        np.testing.assert_allclose(value, other_value, rtol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------------- folds
 
 
+HALF = jaxnn.Batch(TRAIN.x, TRAIN.y, np.repeat([0, 1], 10).astype(np.float32))
 WEIGHTED = jaxnn.Batch(TRAIN.x, TRAIN.y, np.where(np.arange(20) % 5 == 3, 2, 1).astype(np.float32))
 
 
@@ -295,6 +333,8 @@ def test_a_lane_of_a_fold_is_the_fit_with_its_weights(x64):
     folds = data.k_fold(TRAIN, 3)
     runs = sweep({"learning_rate": [0.1, 0.01]}, folds=folds, hold_out=None)
     assert runs.settings["fold"].tolist() == [0, 1, 2, 0, 1, 2]
+    listed = sweep([{"learning_rate": 0.1}, {"learning_rate": 0.01}], folds=folds, hold_out=None)
+    np.testing.assert_array_equal(listed.value, runs.value)
     for run in (runs[0], runs[5]):
         k = run.settings["fold"]
         train, hold_out = TRAIN._replace(weight=folds.train[k]), TRAIN._replace(weight=folds.hold_out[k])
@@ -328,7 +368,8 @@ def test_the_table_says_the_same_on_paper(tmp_path):
     assert runs[-1].number == 8 and runs.where(learning_rate=0.3, seed=1).tolist() == [4]
     assert runs.where().tolist() == list(range(9))
     assert best.log_likelihood == runs.value.max() == best.history.hold_out_log_likelihood[best.best_epoch]
-    assert runs.params[0].kernel.shape == (9, 3, 4)
+    assert runs.params[0].kernel.shape == (9, 3, 4) and [run.number for run in runs] == list(range(9))
+    assert repr(runs) == str(runs)
     median = np.median(runs.history.update_ratio[0, 1:])
     np.testing.assert_allclose(runs.update_ratio[0], median)
 
@@ -358,9 +399,15 @@ def test_the_verdict_takes_the_best_mean_and_says_how_sure_it_is():
 def test_a_rate_at_which_runs_diverge_is_not_taken_for_a_better_mean():
     status = [Status.MAX_EPOCHS, Status.MAX_EPOCHS, Status.MAX_EPOCHS, Status.DIVERGED]
     found = jaxnn.verdict(table([0.1, 0.1, 1.0, 1.0], [-1.0, -1.0, -0.5, -0.4], [0.005] * 4, status))
-    assert found.recommended == 0.1 and "Runs diverge from 1 on." in found.why and "within the 0.1" in found.why
+    assert (
+        "0.1 has the best mean hold-out log likelihood of the rates at which fewest runs diverge, -1.0000" in found.why
+    )
+    assert "standard error" not in found.why
+    assert found.recommended == 0.1 and "Runs diverge at 1." in found.why and "within the 0.1" in found.why
     assert found.rates[1].diverged == 1 and found.rates[1].mean == -0.5
-    with pytest.raises(ConfigError, match=r"^verdict: some run does not diverge; got none"):
+    with pytest.raises(
+        ConfigError, match=r"^verdict: some run has a value; got none of 1, 1 diverged, 0 interrupted; try"
+    ):
         jaxnn.verdict(table([0.1], [-1.0], [0.1], Status.DIVERGED))
 
 
@@ -391,6 +438,24 @@ def test_an_ensemble_says_the_average():
         jaxnn.evaluate(OBJECTIVE, runs[4].params, HOLD_OUT).log_likelihood,
         rtol=1e-6,
     )
+
+
+def test_an_ensemble_of_one_decides_as_its_member():
+    objective = jaxnn.LogLikelihood(jaxnn.Linear(3, 1), jaxnn.bernoulli)
+    batch = jaxnn.Batch(TRAIN.x, TRAIN.y % 2)
+    runs = jaxnn.sweep(objective, optax.sgd, batch, grid={"learning_rate": [0.0]}, plan=PLAN, max_epochs=1)
+    together, params = jaxnn.ensemble(runs)
+    want = jaxnn.predict(objective, runs[0].params, batch)  # an activation of 0 decides for 1
+    np.testing.assert_array_equal(jaxnn.predict(together, params, batch), want)
+    assert want.all()
+
+
+def test_numbers_of_numpy_and_jax_are_numbers():
+    grid = {"learning_rate": jnp.float32(0.5), "seed": jnp.arange(2), "order": np.array(1)}
+    runs = jaxnn.sweep(OBJECTIVE, optax.sgd, TRAIN, HOLD_OUT, grid=grid, plan=PLAN, max_epochs=1)
+    assert runs.where(learning_rate=0.5, seed=1).tolist() == [1] and runs[0].settings["order"] == 1
+    listed = [{"learning_rate": np.float64(0.5), "seed": np.int64(1)}]
+    assert jaxnn.sweep(OBJECTIVE, optax.sgd, TRAIN, grid=listed, plan=PLAN, max_epochs=1)[0].settings["seed"] == 1
 
 
 def test_an_ensemble_of_regressions_averages_means():
@@ -438,7 +503,7 @@ def test_an_ensemble_of_regressions_averages_means():
         (
             {"grid": {"learning_rate": [0.1], "rate": [1]}},
             ConfigError,
-            r"got a grid with 'rate'; choose one of|did you",
+            r"got a grid with 'rate'; (choose one of|did you)",
         ),
         (
             {"grid": {"learning_rate": [0.1], "beta1": [1]}},
@@ -481,7 +546,7 @@ def test_an_ensemble_of_regressions_averages_means():
         (
             {"folds": data.k_fold(HOLD_OUT, 3), "hold_out": None},
             ShapeError,
-            r"^sweep: folds have one weight an example; got folds\.train of shape \(3, 10\), N=20",
+            r"^sweep: folds have one weight an example; got folds of shape \(3, 10\), N=20",
         ),
         (
             {"grid": {"learning_rate": [0.1], "fold": [3]}, "folds": data.k_fold(TRAIN, 3), "hold_out": None},
@@ -558,6 +623,13 @@ def test_the_range_test_is_a_loop_of_steps_whose_rate_grows(x64):
         batch = jaxnn.Batch(train.x[indices], train.y[indices], weight)
         state, info = jaxnn.ascent_step(OBJECTIVE, optax.adam, state._replace(learning_rate=jnp.asarray(rate)), batch)
         np.testing.assert_allclose(seen.log_likelihood[t], info.log_likelihood, rtol=1e-10)
+
+
+def test_a_batch_without_weight_is_no_step_of_the_range_test():
+    seen = jaxnn.learning_rate_range(
+        OBJECTIVE, optax.sgd, MODEL.init(0), HALF, num_steps=100, plan=jaxnn.MiniBatch(1), largest=1.0
+    )
+    assert 20 < len(seen.learning_rate) < 80 and np.isfinite(seen.smoothed).all()
 
 
 @functools.cache

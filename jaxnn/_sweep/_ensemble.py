@@ -3,6 +3,7 @@
 P(y | x) = 1/R Σ_r P_r(y | x)
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnn._errors import ConfigError
+from jaxnn._likelihoods import Bernoulli
+from jaxnn._state import Status
 from jaxnn._sweep._runs import Runs
 from jaxnn._types import Params
 
@@ -33,7 +36,7 @@ class Ensemble:
     def per_example(self, params: Params, x: Any, y: Any) -> Float[Array, ""]:
         """Return log 1/R Σ_r P_r(y | x), nats."""
         each = jax.vmap(self.member.per_example, (0, None, None))(params, x, y)
-        return jax.nn.logsumexp(each) - np.log(each.shape[0])
+        return jax.nn.logsumexp(each) - math.log(each.shape[0])
 
     def classes(self, params: Params, x: Any) -> int | None:
         """Return the number of classes of its members."""
@@ -44,10 +47,15 @@ class Ensemble:
         return jnp.mean(jax.vmap(self.member.penalty)(params))
 
     def predict(self, params: Params, x: Any) -> Array:
-        """Return the class of the largest average probability; for real targets, the average of the means."""
+        """Return the class of the largest average probability; for real targets, the average of the means.
+
+        On ties the first class, but of two by one logit the second, as an activation of 0 decides.
+        """
         if self.classes(params, x) is None:
             return jnp.mean(jax.vmap(self.member.predict, (0, None))(params, x), axis=0)
         p = self.predict_proba(params, x)
+        if isinstance(getattr(self.member, "likelihood", None), Bernoulli):
+            return (p[1] >= p[0]).astype(jnp.int32)
         return jnp.argmax(p).astype(jnp.int32)
 
     def predict_proba(self, params: Params, x: Any) -> Float[Array, " C"]:
@@ -80,9 +88,8 @@ def ensemble(runs: Runs, which: Any = None) -> tuple[Ensemble, Params]:
     who = "ensemble"
     if not isinstance(runs, Runs):
         raise ConfigError(f"{who}: runs are those of a sweep; got {type(runs).__name__}; call jaxnn.sweep first")
-    chosen = np.flatnonzero(runs.best_epoch >= 0) if which is None else np.asarray(which)
-    if which is None:
-        chosen = np.asarray([i for i in chosen if runs[int(i)].status.name != "DIVERGED"], int)
+    ended_well = (runs.best_epoch >= 0) & (runs.status != Status.DIVERGED)
+    chosen = np.flatnonzero(ended_well) if which is None else np.asarray(which)
     if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
         raise ConfigError(f"{who}: there are members; got which={which!r}; pass indices of runs")
     if chosen.min() < 0 or chosen.max() >= len(runs):

@@ -3,9 +3,10 @@
 import inspect
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnn._aggregates import Clipped
@@ -38,7 +39,7 @@ def lanes_of(who: str, grid: Any) -> list[dict[str, Any]]:
                     f"{who}: all runs of a list have the same settings; got {sorted(lane)} for run {i} and "
                     f"{sorted(lanes[0])} for run 0; give each a value"
                 )
-        lanes = [{name: lane[name] for name in lanes[0]} for lane in lanes]
+        lanes = [{name: _plain(lane[name]) for name in lanes[0]} for lane in lanes]
     else:
         raise ConfigError(
             f"{who}: grid is a dictionary of values, or a list of dictionaries; got grid={brief(grid)}; pass "
@@ -53,10 +54,17 @@ def _values(who: str, name: str, given: Any) -> list[Any]:
     """Return the values of one setting; a single number is one value."""
     if isinstance(given, str | Mapping):
         raise ConfigError(f"{who}: the values of a setting are numbers; got {name}={brief(given)}; pass a list of them")
-    values = [given] if np.ndim(given) == 0 and not hasattr(given, "__len__") else list(given)
+    is_one = np.ndim(given) == 0 and (isinstance(given, np.ndarray | jax.Array) or not isinstance(given, Collection))
+    values = [given] if is_one else list(given)
     if not values:
         raise ConfigError(f"{who}: a setting has values; got {name}={brief(given)}; give it one or more")
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy or JAX as one of Python."""
+    is_number = isinstance(value, np.generic | np.ndarray | jax.Array) and np.ndim(value) == 0
+    return value.item() if is_number else value
 
 
 def check_lanes(
@@ -71,10 +79,11 @@ def check_lanes(
                 check_integer(who, name, value, at_least=0, at_most=2**32 - 1)
             elif name == "fold":
                 check_integer(who, name, value, at_least=0, at_most=num_folds - 1)
-            elif name == "max_norm" and value == math.inf:
-                continue
-            else:
-                check_number(who, name, value, at_least=-math.inf if name not in OWN else 0)
+            elif name in OWN:
+                if not (name == "max_norm" and value == math.inf):
+                    check_number(who, name, value)
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ConfigError(f"{who}: {name} is a finite number; got {name}={brief(value)}; pass such a number")
     if optimizer.is_factory and "learning_rate" not in lanes[0]:
         raise ConfigError(
             f"{who}: a factory needs a rate; got a grid of {', '.join(lanes[0])} with optimizer={optimizer.name}; add "
@@ -99,6 +108,8 @@ def _check_name(who: str, name: Any, optimizer: Optimizer, objective: Any, aggre
     if name in OWN:
         return
     options = _options(optimizer)
+    if name in dict(optimizer.keywords):
+        refuse("an option is given once", "take it out of the partial")
     if name not in options:
         known = sorted({*OWN, *options})
         refuse(f"a setting is one of {', '.join(OWN)}, or an option of the optimizer", suggest(name, known))
@@ -116,4 +127,5 @@ def _options(optimizer: Optimizer) -> set[str]:
         if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
         and p.name not in fixed | {"learning_rate"}
         and not isinstance(p.default, bool | str)
+        and not any(word in p.name for word in ("dtype", "mask"))
     }

@@ -70,15 +70,15 @@ def begin_lanes(run: Run, lanes: Lanes, params: Params, learning_rate: Array, ke
 
 @jax.jit
 def advance_lanes(
-    run: Run, lanes: Lanes, weights: Folds | None, state: State, rows: Array, limits: Limits, few: Few
+    run: Run, weights: Folds | None, lanes: Lanes, state: State, rows: Array, limits: Limits, few: Few
 ) -> tuple[State, Array]:
     """Take rounds until no lane is running, few are, or `limits.steps` are taken. A lane that has ended stays as it is.
 
     Args:
-      run: what the lanes share.
-      lanes, weights: what they do not.
+      run, weights: what the lanes share.
+      lanes: what they do not.
       state: of R runs: every part `[R, ...]` but `epoch`, `step` and, with a shared order, `key`.
-      rows: `dtype[R, E, 14]`, their histories.
+      rows: `dtype[R, E, 14]`, empty, for their histories from here on; it ends once they are full.
       limits: of all of them.
       few: when so few are running that a smaller program should take over.
     """
@@ -100,7 +100,8 @@ def advance_lanes(
         state, _, left, begins = carry
         running = jnp.sum(state.status == Status.RUNNING)
         enough = (running > few.running) | (state.epoch >= few.until) | (state.step > 0)
-        return ((running > 0) & (left > 0) & enough) | begins
+        full = state.epoch - limits.start + 1 >= rows.shape[1]
+        return ((running > 0) & (left > 0) & enough & ~full) | begins
 
     def all_lanes(carry):
         state, rows, left, begins = carry

@@ -26,11 +26,12 @@ class RateRange(NamedTuple):
     """What a learning rate range test saw.
 
     Attributes:
-      learning_rate: `float64[T]`, the rate of each step.
+      learning_rate: `float64[T]`, the rate of each step; a step whose batch had no weight is left out.
       log_likelihood: `float64[T]`, of the step's batch before it, nats per example.
       smoothed: `float64[T]`, its mean over a tenth of the steps about each; NaN from the first that is not finite.
-      steepest: the rate at which `smoothed` rises fastest, a rate to begin with.
-      edge: the smallest rate from which on half of what had been gained is lost again; infinity if none was.
+      steepest: the rate at which `smoothed` rises fastest, one to begin with; NaN where it never rose.
+      edge: the first rate after the top at which half of what had been gained is lost again, or nothing is finite any
+        more; infinity if none was.
     """
 
     learning_rate: np.ndarray
@@ -93,17 +94,18 @@ def learning_rate_range(
     first = checked_start(WHO, objective, optimizer, params, key, smallest)
     run = checked_run(WHO, Run(objective, optimizer, train, None, plan, "log_likelihood", "mean"), first[1], None, 0.0)
     rates = np.geomspace(smallest, largest, num_steps)
-    seen = _seen(run, begin(*first), jnp.asarray(rates, first[3].dtype))
-    return _read(rates, np.asarray(seen, np.float64))
+    seen, mass = _seen(run, begin(*first), jnp.asarray(rates, first[3].dtype))
+    kept = np.asarray(mass) > 0  # a batch without weight made no step
+    return _read(rates[kept], np.asarray(seen, np.float64)[kept])
 
 
 @jax.jit
-def _seen(run: Run, state: State, rates: Float[Array, " T"]) -> Float[Array, " T"]:
-    """Return the log likelihood of every batch before its step."""
+def _seen(run: Run, state: State, rates: Float[Array, " T"]) -> tuple[Array, Array]:
+    """Return the log likelihood of every batch before its step, and the weight of the batch."""
     n = num_examples(run.train)
     per_epoch = run.plan.num_steps(n)
 
-    def one(state: State, t_and_rate: Any) -> tuple[State, Array]:
+    def one(state: State, t_and_rate: Any) -> tuple[State, tuple[Array, Array]]:
         t, rate = t_and_rate
         indices, weights = run.plan.indices(state.key, t // per_epoch, t % per_epoch, n)
         x, y, weight = run.train if indices is None else jax.tree.map(lambda a: a[indices], run.train)
@@ -112,9 +114,10 @@ def _seen(run: Run, state: State, rates: Float[Array, " T"]) -> Float[Array, " T
         batch = without_absent(Batch(x, y, weight))
         take = partial(step, run.objective, run.optimizer, run.aggregate, may_be_empty=weight is not None)
         (params, opt_state), (total, mass), _ = take(state._replace(learning_rate=rate), batch)
-        return state._replace(params=params, opt_state=opt_state), total / mass
+        return state._replace(params=params, opt_state=opt_state), (total / mass, jnp.asarray(mass, total.dtype))
 
-    return jax.lax.scan(one, state, (jnp.arange(len(rates), dtype=jnp.int32), rates))[1]
+    _, seen_and_mass = jax.lax.scan(one, state, (jnp.arange(len(rates), dtype=jnp.int32), rates))
+    return seen_and_mass
 
 
 def _read(rates: np.ndarray, seen: np.ndarray) -> RateRange:
@@ -125,11 +128,11 @@ def _read(rates: np.ndarray, seen: np.ndarray) -> RateRange:
     smoothed = np.full(len(seen), np.nan)
     for t in range(end):
         smoothed[t] = seen[max(0, t - width) : min(end, t + width + 1)].mean()
-    if end < 2:
+    if end == 0:
         return RateRange(rates, seen, smoothed, float("nan"), float(rates[0]))
     top = int(np.argmax(smoothed[:end]))
-    rise = np.diff(smoothed[: max(2, top + 1)])
+    rise = np.diff(smoothed[: top + 1])
     half = (smoothed[0] + smoothed[top]) / 2
     lost = np.flatnonzero(smoothed[top:end] < half)
     edge = rates[top + lost[0]] if lost.size else rates[end] if end < len(rates) else np.inf
-    return RateRange(rates, seen, smoothed, float(rates[int(np.argmax(rise))]), float(edge))
+    return RateRange(rates, seen, smoothed, float(rates[int(np.argmax(rise))]) if top else float("nan"), float(edge))

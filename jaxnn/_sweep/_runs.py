@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,7 @@ class OneRun(NamedTuple):
     Attributes:
       number: its place in the sweep.
       settings: what the grid said of it.
-      params: its best on the hold-out; without one, the last finite.
+      params: its best on the hold-out; without one, the last finite; of a run that never began, the first.
       status: how it ended.
       best_epoch: the epoch of `params`.
       log_likelihood: of `params` on the hold-out, nats per example; without one, that of the training data.
@@ -60,7 +61,7 @@ class Runs:
       accuracy: `dtype[R]`, on the hold-out at the best epoch; NaN without one, or without classes.
       update_ratio: `dtype[R]`, the median over the epochs of |update| / |w|.
       history: of every run, `[R, E]` each; no host watched single runs, so `seconds` is NaN.
-      objective: what they maximised; its penalty is that of the first run.
+      objective: what they maximised; `l2` is that of the objective given, also where the grid has others.
       monitor: what `value` is: "log_likelihood" or "accuracy" of the hold-out; "training" without one.
     """
 
@@ -80,6 +81,10 @@ class Runs:
     def __len__(self) -> int:
         """Return R."""
         return len(self.status)
+
+    def __iter__(self) -> Iterator[OneRun]:
+        """Give one run after the other."""
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> OneRun:
         """Return one run; from the end where the index is negative."""
@@ -114,6 +119,10 @@ class Runs:
                     f"Runs.where: a setting is one of {', '.join(self.settings)}; got {name}={settings[name]!r}; pass "
                     "one of these"
                 )
+            if np.ndim(settings[name]) != 0:
+                raise ConfigError(
+                    f"Runs.where: a setting has one value; got {name}={settings[name]!r}; ask for one after the other"
+                )
         matches = [self.settings[name] == value for name, value in settings.items()]
         return np.flatnonzero(np.all(matches, axis=0)) if matches else np.arange(len(self))
 
@@ -129,10 +138,10 @@ class Runs:
 
     def to_csv(self, path: str | PathLike[str]) -> Path:
         """Write the table as CSV, whole or not at all, and return the path."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows()[0]), lineterminator="\n")
+        rows, text = self.rows(), io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows())
+        writer.writerows(rows)
         write_whole(Path(path), lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline=""))
         return Path(path)
 
@@ -147,12 +156,15 @@ class Runs:
         rows = self.rows()
         order = sorted(range(len(rows)), key=lambda i: -self.value[i] if np.isfinite(self.value[i]) else np.inf)
         names = list(rows[0])
-        cells = [[_cell(rows[i][name]) for name in names] for i in order[:_SHOWN]]
+        cells = [[cell(rows[i][name]) for name in names] for i in order[:_SHOWN]]
         widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (names, *cells)]
         more = [f"... and {len(rows) - _SHOWN:,} more"] if len(rows) > _SHOWN else []
         return "\n".join(lines + more)
 
+    __repr__ = __str__
 
-def _cell(value: Any) -> str:
+
+def cell(value: Any) -> str:
+    """Return a value as a table shows it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

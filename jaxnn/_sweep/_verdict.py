@@ -19,22 +19,24 @@ class RateVerdict(NamedTuple):
       learning_rate: the rate.
       runs: how many there were.
       diverged: how many of them diverged.
-      mean: of what was monitored, over the runs that did not; NaN where all did.
-      spread: its standard deviation over them (divided by n - 1); 0 for one run.
+      judged: how many did not, and have a value: what follows is of these.
+      mean: of what was monitored; NaN without any.
+      spread: its standard deviation (divided by n - 1); 0 for one run.
       update_ratio: their median |update| / |w|.
     """
 
     learning_rate: float
     runs: int
     diverged: int
+    judged: int
     mean: float
     spread: float
     update_ratio: float
 
     @property
     def standard_error(self) -> float:
-        """Of the mean."""
-        return self.spread / max(1, self.runs - self.diverged) ** 0.5
+        """Of the mean, as if the runs were independent; those that share a fold or a seed are not quite."""
+        return self.spread / max(1, self.judged) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Verdict:
             low, high = RULE_OF_THUMB
             inside = "0.1 to 1 %" if low <= rate.update_ratio <= high else ""
             chosen = "<- take this" if rate.learning_rate == self.recommended else inside
-            figures = (f"{rate.mean:.4f}", f"{rate.spread:.4f}", f"{rate.update_ratio:.2%}")
+            ratio = f"{rate.update_ratio:.2%}" if np.isfinite(rate.update_ratio) else "-"
+            figures = (f"{rate.mean:.4f}", f"{rate.spread:.4f}", ratio) if rate.judged else ("-", "-", "-")
             lines.append((f"{rate.learning_rate:.3g}", str(rate.runs), str(rate.diverged), *figures, chosen))
         widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
         table = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *lines)]
@@ -72,12 +75,12 @@ class Verdict:
 def verdict(runs: Runs) -> Verdict:
     """Return which learning rate to take, and why.
 
-    Settings other than the rate, but for seeds, orders and folds, which are what a mean is taken over, are held at the
-    combination of the best mean. Of the rates of that combination the one with the best mean is recommended among those
-    at which no more runs diverged than at any other.
+    The mean is taken over seeds, orders and folds. Of all combinations of the other settings the one with the best mean
+    is recommended among those in which the smallest share of runs diverged; its rate is compared with the other rates
+    of the same other settings.
 
     Raises:
-      ConfigError: the sweep had no learning rates, or every run diverged.
+      ConfigError: the sweep had no learning rates, or no run has a value.
 
     Example:
       >>> import jaxnn, optax
@@ -98,7 +101,11 @@ def verdict(runs: Runs) -> Verdict:
     rate_at = names.index("learning_rate")
     groups = {key: _of_group(runs, np.asarray([k == key for k in keys]), key[rate_at]) for key in dict.fromkeys(keys)}
     if all(np.isnan(group.mean) for group in groups.values()):
-        raise ConfigError("verdict: some run does not diverge; got none; try smaller rates")
+        diverged, interrupted = (int(np.sum(runs.status == s)) for s in (Status.DIVERGED, Status.INTERRUPTED))
+        raise ConfigError(
+            f"verdict: some run has a value; got none of {len(runs)}, {diverged} diverged, {interrupted} interrupted; "
+            "try smaller rates"
+        )
     best = max(groups, key=lambda key: _worth(groups[key]))
     others = {name: value for name, value in zip(names, best, strict=True) if name != "learning_rate"}
     rates = sorted(
@@ -106,7 +113,10 @@ def verdict(runs: Runs) -> Verdict:
         if {n: v for n, v in zip(names, key, strict=True) if n != "learning_rate"} == others
     )  # fmt: skip
     chosen = groups[best]
-    return Verdict(rates, chosen.learning_rate, others, _why(rates, chosen, runs.monitor), runs.monitor)
+    why = _why(rates, chosen, runs.monitor)
+    if interrupted := int(np.sum(runs.status == Status.INTERRUPTED)):
+        why += f" {interrupted} of {len(runs)} runs were interrupted: judge with care."
+    return Verdict(rates, chosen.learning_rate, others, why, runs.monitor)
 
 
 def _of_group(runs: Runs, which: np.ndarray, rate: float) -> RateVerdict:
@@ -116,7 +126,7 @@ def _of_group(runs: Runs, which: np.ndarray, rate: float) -> RateVerdict:
     mean = float(np.mean(value)) if len(value) else float("nan")
     spread = float(np.std(value, ddof=1)) if len(value) > 1 else 0.0
     ratio = float(np.median(ratio)) if len(ratio) else float("nan")
-    return RateVerdict(rate, int(which.sum()), int(diverged.sum()), mean, spread, ratio)
+    return RateVerdict(rate, int(which.sum()), int(diverged.sum()), len(value), mean, spread, ratio)
 
 
 def _worth(group: RateVerdict) -> tuple[float, float]:
@@ -128,18 +138,26 @@ def _why(rates: list[RateVerdict], chosen: RateVerdict, monitor: str) -> str:
     what = {"training": "log likelihood of the training data", "accuracy": "hold-out accuracy"}.get(
         monitor, "hold-out log likelihood"
     )
-    ran = chosen.runs - chosen.diverged
-    why = f"{chosen.learning_rate:.3g} has the best mean {what}, {chosen.mean:.4f}"
-    why += f" ± {chosen.spread:.4f} over {ran} runs." if ran > 1 else ", in one run: more seeds would tell how sure."
+    passed_over = [
+        rate for rate in rates if rate.diverged / rate.runs > chosen.diverged / chosen.runs and rate.mean > chosen.mean
+    ]
+    among = " of the rates at which fewest runs diverge" if passed_over else ""
+    why = f"{chosen.learning_rate:.3g} has the best mean {what}{among}, {chosen.mean:.4f}"
+    many = chosen.judged > 1
+    why += (
+        f" ± {chosen.spread:.4f} over {chosen.judged} runs."
+        if many
+        else ", in one run: more seeds would tell how sure."
+    )
     near = [
         f"{rate.learning_rate:.3g}" for rate in rates
-        if rate is not chosen and ran > 1 and chosen.mean - rate.mean <= chosen.standard_error
+        if rate is not chosen and many and 0 <= chosen.mean - rate.mean <= chosen.standard_error
     ]  # fmt: skip
     if near:
         why += f" Within a standard error of it: {', '.join(near)}."
-    broken = [rate.learning_rate for rate in rates if rate.diverged]
+    broken = [f"{rate.learning_rate:.3g}" for rate in rates if rate.diverged]
     if broken:
-        why += f" Runs diverge from {min(broken):.3g} on."
+        why += f" Runs diverge at {', '.join(broken)}."
     low, high = RULE_OF_THUMB
     side = "below" if chosen.update_ratio < low else "above" if chosen.update_ratio > high else "within"
     if np.isfinite(chosen.update_ratio):

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnn import plotting
 from jaxnn._state import Status
-from jaxnn._sweep._driver import SweepProgress
+from jaxnn._sweep._progress import SweepProgress
 from jaxnn._sweep._runs import Runs
 from jaxnn._sweep._verdict import Verdict, verdict
 from jaxnn.cli import _run_folder

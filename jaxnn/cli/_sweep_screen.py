@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxnn._state import Status
-from jaxnn._sweep._driver import SweepProgress
+from jaxnn._sweep._progress import SweepProgress
 from jaxnn.cli._output import say
 from jaxnn.cli._screen import SECONDS_BETWEEN_LINES, facts_about, facts_of, working
 from jaxnn.cli._sweep_task import SweepTask

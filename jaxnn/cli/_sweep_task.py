@@ -10,7 +10,7 @@ from jaxnn import data
 from jaxnn._checks import check_integer, check_number
 from jaxnn._errors import ConfigError
 from jaxnn._optimizer import OPTIMIZERS
-from jaxnn._sweep._driver import SweepProgress
+from jaxnn._sweep._progress import SweepProgress
 from jaxnn._sweep._runs import Runs
 from jaxnn._sweep._sweep import sweep
 from jaxnn._types import Batch, Params
