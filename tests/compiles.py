@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import os
 import re
 
 import jax
 
 # The optimisations that take XLA longest, left out for the whole process (conftest.py) or left in for one `jax.jit`.
 QUICK_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+FLAGS = os.environ.get("XLA_FLAGS", QUICK_FLAGS)  # of this process, whatever tests do to its environment later
 AS_FOR_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 

@@ -1154,7 +1154,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.filterwarnings("ignore:diverged")
 def test_whatever_ends_a_run_the_best_parameters_come_back(monkeypatch, ending):
-    monkeypatch.setattr(jaxnn._fit, "_Pace", TwoSteps)
+    monkeypatch.setattr(jaxnn._fit, "Pace", TwoSteps)
     state = {"state": small.fit(3).state} if ending == "diverged" else {}
     result = small.fit(**ENDINGS[ending], **state)
     assert str(result.status) == ending

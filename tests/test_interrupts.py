@@ -41,7 +41,7 @@ def pieces(monkeypatch):
         def update(self, taken, now):
             pass
 
-    monkeypatch.setattr(_fit, "_Pace", Pace)
+    monkeypatch.setattr(_fit, "Pace", Pace)
 
 
 def send_at(call, *numbers):
@@ -417,7 +417,7 @@ def until(process, word):
 
 
 def test_a_program_without_a_handler_dies_of_sigterm_and_its_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", compiles.QUICK_FLAGS))  # as this process has read them
+    monkeypatch.setenv("XLA_FLAGS", compiles.FLAGS)
     process = child(tmp_path, every=1e6, one_step=False)  # pieces as long as they are
     try:
         until(process, "training")

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 import pytest
 import small
-from compiles import jax_log
+from compiles import FLAGS, jax_log
 from small import HOLD_OUT, MODEL, OBJECTIVE, PLAN, TRAIN, rows_of
 
 import jaxnn
@@ -287,7 +287,8 @@ print(json.dumps([len(jax.devices()), [[r.status.tolist(), r.best_epoch.tolist()
 def test_lanes_are_spread_over_the_devices_there_are():
     answers = []
     for count in (1, 4):
-        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "PYTHONPATH": "tests:."}
+        flags = f"{FLAGS} --xla_force_host_platform_device_count={count}"
+        env = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": "tests:."}
         done = subprocess.run([sys.executable, "-c", SPREAD], capture_output=True, text=True, env=env, timeout=120)
         assert done.returncode == 0, done.stderr
         answers.append(json.loads(done.stdout))

@@ -106,7 +106,7 @@ def read(
       (Dataset('flowers', 2 examples, 2 features, 2 classes), ('setosa', 'versicolor'), [0, 1])
       >>> data.read(path, label="specie")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxnn._checks.ConfigError: data.read: label is a column of ...; got label='specie'; did you mean 'species'?
+      jaxnn._errors.ConfigError: data.read: label is a column of ...; got label='specie'; did you mean 'species'?
       >>> folder.cleanup()
     """
     schema = _schema(like)

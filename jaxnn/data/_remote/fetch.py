@@ -51,7 +51,7 @@ def fetch(
       Dataset('fashion_mnist', 10000 examples, 784 features, 10 classes, images 28x28)
       >>> data.fetch("iris")  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      jaxnn._checks.ConfigError: data.fetch: name is a set that is downloaded; got name='iris'; nothing to ...
+      jaxnn._errors.ConfigError: data.fetch: name is a set that is downloaded; got name='iris'; nothing to ...
     """
     if not isinstance(name, str) or name not in sources.SOURCES:
         local = isinstance(name, str) and name in LOADERS
