@@ -25,7 +25,7 @@ from jaxnn._watch import watched
 FOREVER = 2**31 - 1  # more steps, epochs or misses than any run has
 # Steps are taken in blocks. Their indices are drawn at once: enough to cost nothing per step, few enough to need no
 # memory. Their log probabilities are summed apart: a float32 sum of a million equal terms is wrong by 1 %.
-_BLOCK_INDICES, _BLOCK_STEPS = 2**16, 2**13
+BLOCK_INDICES, _BLOCK_STEPS = 2**16, 2**13
 
 
 @partial(
@@ -161,7 +161,7 @@ def make_round(run: Run, limits: Limits) -> Callable:
     objective, train, hold_out, plan = run.objective, run.train, run.hold_out, run.plan
     total_rows = num_examples(train)
     num_steps = plan.num_steps(total_rows)
-    block = min(num_steps, _BLOCK_STEPS, max(1, _BLOCK_INDICES // plan.batch_size(total_rows)))
+    block = min(num_steps, _BLOCK_STEPS, max(1, BLOCK_INDICES // plan.batch_size(total_rows)))
     pads = jax.eval_shape(lambda: plan.indices(jax.random.key(0), 0, 0, total_rows)[1]) is not None
     equal_weights = train.weight is None and not pads
     nan = jnp.full_like(limits.min_delta, jnp.nan)

@@ -9,6 +9,8 @@ import chex
 import hypothesis
 import jax
 import jaxtyping
+import matplotlib
+import matplotlib._pylab_helpers
 import pytest
 from compiles import QUICK_FLAGS
 from flowers import make_home
@@ -16,7 +18,7 @@ from small_files import write_file
 
 # Nearly all of the time of the tests goes into some 3,000 small programs, each run a few times. Here they are compiled
 # without the optimisations that take XLA longest: the same mathematics, at half the price. What runs in a process of
-# its own (the README, the command, kills) is compiled as for a user; with XLA_FLAGS set, even to nothing, all of it is.
+# its own (kills, signals) mostly is compiled as for a user; with XLA_FLAGS set, even to nothing, all of it is.
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = QUICK_FLAGS
     jax.devices()  # reads them
@@ -71,6 +73,15 @@ def put(tmp_path):
 def home(tmp_path_factory):
     """A folder with files of irises and the run folder of a model trained on them: flowers.py."""
     return make_home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def nothing_global_changes():
+    """Matplotlib is as it was, and pyplot knows of no figure."""
+    before = dict(matplotlib.rcParams)
+    yield
+    assert dict(matplotlib.rcParams) == before
+    assert not matplotlib._pylab_helpers.Gcf.figs
 
 
 @pytest.fixture(autouse=True)

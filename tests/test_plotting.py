@@ -4,8 +4,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import matplotlib
-import matplotlib._pylab_helpers
 import numpy as np
 import optax
 import pytest
@@ -14,6 +12,8 @@ import jaxnn
 from jaxnn import plotting, search
 from jaxnn._evaluate import Evaluation
 from jaxnn._state import WATCHED
+
+pytestmark = pytest.mark.usefixtures("nothing_global_changes")
 
 EPOCHS = np.arange(6)
 HISTORY = jaxnn.History(
@@ -33,14 +33,6 @@ BINS[9] = 5, 5 * 0.65, 2  # weight, confidence, correct
 BINS[14] = 15, 15 * 0.99, 15
 CLASSES = Evaluation(20, 20.0, -5.0, 17.0, 4.0, COUNTS, BINS)
 TARGETS = Evaluation(20, 20.0, -5.0, float("nan"), 4.0, None, None)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_global_changes():
-    before = dict(matplotlib.rcParams)
-    yield
-    assert dict(matplotlib.rcParams) == before
-    assert not matplotlib._pylab_helpers.Gcf.figs  # no figure in pyplot's registry
 
 
 def lines(ax):

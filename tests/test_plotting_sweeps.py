@@ -2,13 +2,13 @@
 
 import dataclasses
 
-import matplotlib
-import matplotlib._pylab_helpers
 import numpy as np
 import pytest
 
 import jaxnn
 from jaxnn import plotting
+
+pytestmark = pytest.mark.usefixtures("nothing_global_changes")
 
 EPOCHS = 5
 DIVERGED, ENDED = int(jaxnn.Status.DIVERGED), int(jaxnn.Status.MAX_EPOCHS)
@@ -51,14 +51,6 @@ def made(settings, values=VALUES, status=STATUS, ratios=RATIOS, **changed):
 
 
 RUNS = made({"learning_rate": np.repeat(RATES, 2), "seed": [0, 1] * 4})
-
-
-@pytest.fixture(autouse=True)
-def _nothing_global_changes():
-    before = dict(matplotlib.rcParams)
-    yield
-    assert dict(matplotlib.rcParams) == before
-    assert not matplotlib._pylab_helpers.Gcf.figs  # no figure in pyplot's registry
 
 
 def labelled(ax, label):
@@ -197,7 +189,7 @@ ODD = {
     ),
     "a rate of zero": made({"learning_rate": [0.0, 0.1]}, [-0.4, -0.5], [ENDED] * 2, [0.0, 0.01]),
     "some never began": dataclasses.replace(
-        RUNS, value=np.where(np.arange(8) < 3, VALUES, -np.inf), epochs=np.where(np.arange(8) < 3, 4, -1),
+        RUNS, value=np.where(np.arange(8) < 3, VALUES, -np.inf), epochs=np.where(np.arange(8) < 3, 4, 0),
         best_epoch=np.where(np.arange(8) < 3, 4, -1), status=np.full(8, int(jaxnn.Status.INTERRUPTED)),
     ),
     "above zero": made({"learning_rate": np.repeat(RATES, 2)}, np.linspace(-3, 9, 8)),
@@ -209,7 +201,9 @@ ODD = {
 @pytest.mark.filterwarnings("error")
 def test_odd_sweeps_can_be_drawn(runs):
     for draw in (plotting.sweep, plotting.sweep_curves):
-        draw(runs).canvas.draw()
+        figure = draw(runs)
+        figure.canvas.draw()
+        assert "log likelihood" in figure.axes[0].get_ylabel() and figure.axes[0].has_data()
 
 
 def test_where_all_runs_diverged_there_are_curves_and_no_choice_of_a_rate():

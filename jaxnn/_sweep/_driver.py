@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnn._fit import Pace
 from jaxnn._interrupts import Interrupts
-from jaxnn._program import Limits, Run
+from jaxnn._program import Run, make_limits
 from jaxnn._scores import CHUNK_SIZE
 from jaxnn._state import COLUMNS, Status
 from jaxnn._sweep._place import everywhere, few_of, group_size, lanes_at, spread, those_left
@@ -26,23 +25,30 @@ _FEWEST_SCORED = 64  # examples at a time: of 256 lanes the cache holds what the
 _ROWS = 64  # epochs that a piece may end; what they tell is kept on the host
 
 
+class Stops(NamedTuple):
+    """What ends a run, as for `fit`."""
+
+    max_epochs: int
+    patience: int | None
+    min_delta: Any
+
+
 class Driver:
     """What every group of a sweep shares."""
 
-    def __init__(self, run: Run, starts: Starts, folds: Any, limits: Limits, draw: Callable | None, begun: float):
+    def __init__(self, run: Run, starts: Starts, folds: Any, stops: Stops, draw: Callable | None, begun: float):
         self.run = replace(run, chunk_size=max(_FEWEST_SCORED, CHUNK_SIZE // len(starts.lanes)))
-        self.starts, self.folds, self.limits, self.draw, self.begun = starts, folds, limits, draw, begun
-        self.max_epochs = int(limits.last_epoch)
+        self.starts, self.folds, self.stops, self.draw, self.begun = starts, folds, stops, draw, begun
+        self.max_epochs = stops.max_epochs
         self.numbers = sum(leaf[0].size for leaf in jax.tree.leaves(starts.params))
         self.table = Table(run, starts.lanes, starts.params, starts.places, starts.dtype)
         self.reached = 0.0
 
     def run_all(self, memory: int) -> Runs:
         """Run every lane until all have ended or somebody interrupts."""
-        total, rows = len(self.starts.lanes), self._empty_rows(1)
-        one = self.starts.one_state(self.run)
+        total, row_bytes = len(self.starts.lanes), self._empty_rows(1).nbytes
         options = {"own_orders": not self.starts.shares_order, "folds": self.folds is not None}
-        size = group_size(self.run, one, rows, total, memory, **options)
+        size = group_size(self.run, self.starts.shapes(self.run), row_bytes, total, memory, **options)
         shared = everywhere((self.run, jax.tree.map(as_jax, self.folds)))
         with Interrupts() as interrupts:
             for low in range(0, total, size):
@@ -61,9 +67,7 @@ class Driver:
         num_steps = self.run.plan.num_steps(num_examples(self.run.train))
         pace, begins, before, start = Pace(), True, 0, time.perf_counter()
         while True:
-            limits = self.limits._replace(
-                start=state.epoch, begin=scalar(begins, bool), steps=scalar(pace.steps, jnp.int32)
-            )
+            limits = make_limits(state, *self.stops, steps=pace.steps)._replace(begin=scalar(begins, bool))
             few = few_of(self.run, self.numbers, len(ids), self.max_epochs)
             state, lanes, rows = spread(state, lanes, self._empty_rows(len(ids)))
             state, rows = advance_lanes(*shared, lanes, state, rows, limits, few)

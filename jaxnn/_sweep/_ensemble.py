@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 
 from jaxnn._errors import ConfigError
 from jaxnn._likelihoods import Bernoulli
-from jaxnn._state import Status
 from jaxnn._sweep._runs import Runs
 from jaxnn._types import Params
 
@@ -88,8 +87,7 @@ def ensemble(runs: Runs, which: Any = None) -> tuple[Ensemble, Params]:
     who = "ensemble"
     if not isinstance(runs, Runs):
         raise ConfigError(f"{who}: runs are those of a sweep; got {type(runs).__name__}; call jaxnn.sweep first")
-    ended_well = (runs.best_epoch >= 0) & (runs.status != Status.DIVERGED)
-    chosen = np.flatnonzero(ended_well) if which is None else np.asarray(which)
+    chosen = np.flatnonzero(runs.ended_well) if which is None else np.asarray(which)
     if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
         raise ConfigError(f"{who}: there are members; got which={which!r}; pass indices of runs")
     if chosen.min() < 0 or chosen.max() >= len(runs):

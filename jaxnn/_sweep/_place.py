@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnn._errors import MemoryBudgetError, said
-from jaxnn._program import Run
+from jaxnn._program import BLOCK_INDICES, Run
 from jaxnn._state import State
 from jaxnn._sweep._program import Few, state_axes
 from jaxnn._types import as_jax, num_examples, one_example, scalar
@@ -17,23 +17,25 @@ from jaxnn.per_example._analysis import analyse
 
 FEWEST = 8  # lanes: a smaller program takes hardly less time
 WORTH = 3e10  # FLOPs that dropping half of the lanes may save at most: below, compiling a program costs more
-_DRAWN = 2**16  # indices that a program draws ahead
 
 
-def group_size(run: Run, state: State, rows: Any, total: int, memory: int, *, own_orders: bool, folds: bool) -> int:
+def group_size(
+    run: Run, state: State, row_bytes: int, total: int, memory: int, *, own_orders: bool, folds: bool
+) -> int:
     """Return how many lanes run together: all of them, or as many as fit in memory, in groups of equal size.
 
-    An estimate, from above where scoring keeps less than every value of the model. `state` and `rows` are of one run.
+    An estimate, from above where scoring keeps less than every value of the model. Of `state`, that of one run, only
+    shapes are looked at; `row_bytes` are those of its history.
     """
     n, devices = num_examples(run.train), len(jax.devices())
     values = analyse(run.objective, state.params, one_example(run.train.x), one_example(run.train.y)).num_bytes
     judged = max(n, 0 if run.hold_out is None else num_examples(run.hold_out))
     examples = max(2 * run.plan.batch_size(n), min(run.chunk_size, judged))
-    params, opt_state = (sum(a.nbytes for a in jax.tree.leaves(tree)) for tree in (state.params, state.opt_state))
+    params, opt_state = map(_bytes_of, (state.params, state.opt_state))
     # Parameters, the best ones, both from before the round, and a gradient and an update; the optimiser's state twice.
-    one = 6 * params + 2 * opt_state + 3 * rows.nbytes + examples * values
+    one = 6 * params + 2 * opt_state + 3 * row_bytes + examples * values
     one += 8 * 4 * n if folds else 0  # the weights of a lane, and what is made of them
-    one += 4 * 4 * min(n, _DRAWN) if own_orders else 0
+    one += 4 * 4 * min(n, BLOCK_INDICES) if own_orders else 0
     memory *= devices
     if one > memory:
         raise MemoryBudgetError(
@@ -41,6 +43,10 @@ def group_size(run: Run, state: State, rows: Any, total: int, memory: int, *, ow
         )
     groups = -(-total // (memory // one))
     return -(-total // groups // devices) * devices
+
+
+def _bytes_of(tree: Any) -> int:
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
 
 def few_of(run: Run, numbers: int, size: int, max_epochs: int) -> Few:

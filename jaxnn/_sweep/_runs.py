@@ -78,6 +78,11 @@ class Runs:
     objective: Any
     monitor: str
 
+    @property
+    def ended_well(self) -> np.ndarray:
+        """`bool[R]`: which did not diverge and have a value; these are judged."""
+        return (self.status != Status.DIVERGED) & np.isfinite(self.value)
+
     def __len__(self) -> int:
         """Return R."""
         return len(self.status)

@@ -1,7 +1,7 @@
 """Where the runs of a sweep begin: the settings of some of the lanes as arrays, and their first states."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -44,15 +44,22 @@ class Starts:
 
     def state(self, run: Run, ids: np.ndarray) -> State:
         """Return the states of these runs before they begin."""
+        return begin_lanes(run, *self._first(ids))
+
+    def shapes(self, run: Run) -> State:
+        """Return the shapes of the state of one run; nothing is computed."""
+        shapes = begin_lanes.eval_shape(run, *self._first(np.zeros(1, int)))
+        one = partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype))
+        axes = state_axes(self.shares_order)
+        return jax.tree.map(
+            lambda axis, part: part if axis is None else one(part), axes, shapes, is_leaf=lambda axis: axis is None
+        )
+
+    def _first(self, ids: np.ndarray) -> tuple[Lanes, Params, Any, Any]:
+        """Return settings, parameters, rates and keys of these runs."""
         rates = self.column("learning_rate", ids, self.dtype, default=np.nan)
         orders = np.asarray([self.lanes[i].get("order", 0) for i in ids])
         apart = jax.vmap(jax.random.key)
         key = jax.random.key(int(orders[0])) if self.shares_order else apart(as_jax(orders, jnp.uint32))
         params = jax.tree.map(lambda leaf: as_jax(leaf[self.places[ids]]), self.params)
-        return begin_lanes(run, self.settings(ids), params, rates, key)
-
-    def one_state(self, run: Run) -> State:
-        """Return the shapes of the state of one run; its numbers are those of the first, as far as they are shared."""
-        state = self.state(run, np.zeros(1, int))
-        return jax.tree.map(lambda axis, part: part if axis is None else jax.tree.map(lambda a: a[0], part),
-                            state_axes(state.key.ndim == 0), state, is_leaf=lambda axis: axis is None)  # fmt: skip
+        return self.settings(ids), params, rates, key

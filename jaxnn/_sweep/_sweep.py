@@ -16,11 +16,11 @@ from jaxnn._ending import warn_of_one_class
 from jaxnn._errors import ConfigError, ShapeError, brief
 from jaxnn._optimizer import Optimizer, as_optimizer
 from jaxnn._plans import MiniBatch
-from jaxnn._program import Run, make_limits
+from jaxnn._program import Run
 from jaxnn._progress import drawer
 from jaxnn._progress import print_line as print_fit_line
 from jaxnn._state import checked_start
-from jaxnn._sweep._driver import Driver
+from jaxnn._sweep._driver import Driver, Stops
 from jaxnn._sweep._grid import OWN, check_lanes, lanes_of
 from jaxnn._sweep._program import with_options
 from jaxnn._sweep._progress import SweepProgress, print_line
@@ -119,8 +119,7 @@ def sweep(
     _check_options(run, lanes[0], one, rate)
     warn_of_one_class(run, one)
     starts = Starts(lanes, jax.tree.map(lambda *leaves: np.stack(leaves), *first), places, rate.dtype)
-    limits = make_limits(starts.one_state(run), max_epochs, patience, min_delta)
-    return Driver(run, starts, folds, limits, draw, start).run_all(memory)
+    return Driver(run, starts, folds, Stops(max_epochs, patience, min_delta), draw, start).run_all(memory)
 
 
 def _drawer(progress: Any) -> Any:

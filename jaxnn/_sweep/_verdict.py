@@ -46,7 +46,7 @@ class Verdict:
     Attributes:
       rates: a `RateVerdict` each.
       recommended: the rate to take.
-      settings: the other settings that go with it: those of the best mean.
+      settings: the other settings that it goes with.
       why: a sentence or two.
       monitor: what was monitored.
     """
@@ -100,13 +100,14 @@ def verdict(runs: Runs) -> Verdict:
     keys = list(zip(*(runs.settings[name].tolist() for name in names), strict=True))
     rate_at = names.index("learning_rate")
     groups = {key: _of_group(runs, np.asarray([k == key for k in keys]), key[rate_at]) for key in dict.fromkeys(keys)}
-    if all(np.isnan(group.mean) for group in groups.values()):
+    judged = [key for key, group in groups.items() if group.judged]
+    if not judged:
         diverged, interrupted = (int(np.sum(runs.status == s)) for s in (Status.DIVERGED, Status.INTERRUPTED))
         raise ConfigError(
             f"verdict: some run has a value; got none of {len(runs)}, {diverged} diverged, {interrupted} interrupted; "
             "try smaller rates"
         )
-    best = max(groups, key=lambda key: _worth(groups[key]))
+    best = max(judged, key=lambda key: (-groups[key].diverged / groups[key].runs, groups[key].mean))
     others = {name: value for name, value in zip(names, best, strict=True) if name != "learning_rate"}
     rates = sorted(
         group for key, group in groups.items()
@@ -121,16 +122,13 @@ def verdict(runs: Runs) -> Verdict:
 
 def _of_group(runs: Runs, which: np.ndarray, rate: float) -> RateVerdict:
     diverged = which & (runs.status == Status.DIVERGED)
-    value, ratio = (column[which & ~diverged].astype(np.float64) for column in (runs.value, runs.update_ratio))
-    value, ratio = value[np.isfinite(value)], ratio[np.isfinite(ratio)]
+    judged = which & runs.ended_well
+    value, ratio = (column[judged].astype(np.float64) for column in (runs.value, runs.update_ratio))
+    ratio = ratio[np.isfinite(ratio)]
     mean = float(np.mean(value)) if len(value) else float("nan")
     spread = float(np.std(value, ddof=1)) if len(value) > 1 else 0.0
     ratio = float(np.median(ratio)) if len(ratio) else float("nan")
     return RateVerdict(rate, int(which.sum()), int(diverged.sum()), len(value), mean, spread, ratio)
-
-
-def _worth(group: RateVerdict) -> tuple[float, float]:
-    return -group.diverged / group.runs, -np.inf if np.isnan(group.mean) else group.mean
 
 
 def _why(rates: list[RateVerdict], chosen: RateVerdict, monitor: str) -> str:
@@ -144,11 +142,7 @@ def _why(rates: list[RateVerdict], chosen: RateVerdict, monitor: str) -> str:
     among = " of the rates at which fewest runs diverge" if passed_over else ""
     why = f"{chosen.learning_rate:.3g} has the best mean {what}{among}, {chosen.mean:.4f}"
     many = chosen.judged > 1
-    why += (
-        f" ± {chosen.spread:.4f} over {chosen.judged} runs."
-        if many
-        else ", in one run: more seeds would tell how sure."
-    )
+    why += f" ± {chosen.spread:.4f} over {chosen.judged} runs." if many else " in one run: more seeds tell how sure."
     near = [
         f"{rate.learning_rate:.3g}" for rate in rates
         if rate is not chosen and many and 0 <= chosen.mean - rate.mean <= chosen.standard_error

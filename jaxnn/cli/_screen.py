@@ -114,6 +114,27 @@ def figures_table(rows: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+def words(progress: Progress) -> str:
+    """Return how far a run is, as a line."""
+    epoch = f"epoch {int(progress.epoch):>3}/{progress.max_epochs}"
+    return f"{epoch}  {describe(progress.row)}  best {progress.best_epoch}  {progress.seconds:.1f} s"
+
+
+def in_lines(print_line: Callable[[str], None], begun: Callable[[], None], words: Callable[[Any], str]) -> Callable:
+    """Return what prints the progress handed to it now and then, and at the end; `begun` is told that there is some."""
+    last = -SECONDS_BETWEEN_LINES
+
+    def show(progress: Any) -> None:
+        nonlocal last
+        begun()
+        now = time.perf_counter()
+        if progress.status != "running" or now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            print_line(words(progress))
+
+    return show
+
+
 class Screen:
     """Prints what `train` does. When quiet it says only where the run folder is, and that a run diverged."""
 
@@ -144,7 +165,7 @@ class Screen:
         """Give a function that shows the progress handed to it: a live bar, or a line now and then."""
         if not self.console.is_terminal or self.console.quiet:
             with working("compiling", mention=not self.console.quiet) as done:
-                yield self._lines(done)
+                yield in_lines(self.say, done, words)
             return
         bar = Bar(
             SpinnerColumn(),
@@ -161,20 +182,6 @@ class Screen:
 
         with Live(Group(bar, figures), console=self.console):
             yield show
-
-    def _lines(self, begun: Callable[[], None]) -> Callable[[Progress], None]:
-        last = -SECONDS_BETWEEN_LINES
-
-        def show(progress: Progress) -> None:
-            nonlocal last
-            begun()
-            now = time.perf_counter()
-            if progress.status != "running" or now - last >= SECONDS_BETWEEN_LINES:
-                last = now
-                epoch = f"epoch {int(progress.epoch):>3}/{progress.max_epochs}"
-                self.say(f"{epoch}  {describe(progress.row)}  best {progress.best_epoch}  {progress.seconds:.1f} s")
-
-        return show
 
     def result(self, result: FitResult, evaluations: dict[str, Evaluation]) -> None:
         """Say how the run ended and print the final figures of every part."""

@@ -77,8 +77,7 @@ def _passing_signals_on(show: Callable[[SweepProgress], None]) -> Callable[[Swee
 
 def _verdict(runs: Runs) -> Verdict | None:
     """Return which rate to take; None where no run ended well."""
-    good = (runs.status != Status.DIVERGED) & np.isfinite(runs.value)
-    return verdict(runs) if good.any() else None
+    return verdict(runs) if runs.ended_well.any() else None
 
 
 def _write(folder: Path, task: SweepTask, runs: Runs, chosen: Verdict | None, started: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What `jaxnn sweep` shows: a live table of its rates on a terminal, plain lines elsewhere, and the verdict."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +14,7 @@ from rich.text import Text
 from jaxnn._state import Status
 from jaxnn._sweep._progress import SweepProgress
 from jaxnn.cli._output import say
-from jaxnn.cli._screen import SECONDS_BETWEEN_LINES, facts_about, facts_of, working
+from jaxnn.cli._screen import facts_about, facts_of, in_lines, working
 from jaxnn.cli._sweep_task import SweepTask
 
 COLUMNS = ("learning rate", "runs", "running", "ended", "diverged", "best so far", "mean so far")
@@ -56,7 +55,7 @@ class SweepScreen:
         """Give a function that shows the progress handed to it."""
         if self.quiet or not self.console.is_terminal:
             with working("compiling", mention=not self.quiet) as done:
-                yield self._lines(done)
+                yield in_lines(self.say, done, line)
             return
         last = ""
 
@@ -68,19 +67,6 @@ class SweepScreen:
         with Live(Text("compiling ..."), console=self.console, transient=True) as live:  # the verdict is a table, too
             yield show
         self.say(last)
-
-    def _lines(self, begun: Callable[[], None]) -> Callable[[SweepProgress], None]:
-        last = -SECONDS_BETWEEN_LINES
-
-        def show(progress: SweepProgress) -> None:
-            nonlocal last
-            begun()
-            now = time.perf_counter()
-            if progress.status != "running" or now - last >= SECONDS_BETWEEN_LINES:
-                last = now
-                self.say(line(progress))
-
-        return show
 
 
 def line(progress: SweepProgress) -> str:

@@ -51,7 +51,7 @@ def sweep(runs: Runs) -> "Figure":
             f"{who}: there are learning rates along the axis; got settings {', '.join(runs.settings)}; use "
             "sweep_curves, or put learning_rate in the grid"
         )
-    if not np.any(_good(runs)):
+    if not np.any(runs.ended_well):
         raise ConfigError(f"{who}: some run ends well; got none of {len(runs)}; use sweep_curves, or try smaller rates")
     found = verdict(runs)
     shown = runs.where(**found.settings)
@@ -61,7 +61,7 @@ def sweep(runs: Runs) -> "Figure":
     edges = _edges(np.array([group.learning_rate for group in found.rates]))
     _lost(top, bottom, runs, found, edges)
     bottom.axhspan(*RULE_OF_THUMB, color=PALE, linewidth=0, zorder=0.5)
-    good, broken = _good(runs)[shown], (runs.status == Status.DIVERGED)[shown]
+    good, broken = runs.ended_well[shown], (runs.status == Status.DIVERGED)[shown]
     for ax, values in ((top, runs.value[shown]), (bottom, runs.update_ratio[shown])):
         drawable = np.isfinite(values) & ((values > 0) | (ax is top))
         for which, mark, label in ((good, "o", "one run"), (broken, "x", "a run that diverged")):
@@ -93,11 +93,6 @@ def check_runs(who: str, runs: Any) -> None:
     """Raise `ConfigError` unless these are runs of a sweep."""
     if not isinstance(runs, Runs):
         raise ConfigError(f"{who}: runs are those of a sweep; got {type(runs).__name__}; call jaxnn.sweep first")
-
-
-def _good(runs: Runs) -> np.ndarray:
-    """Return which runs count in a mean."""
-    return (runs.status != Status.DIVERGED) & np.isfinite(runs.value)
 
 
 def _edges(rates: np.ndarray) -> np.ndarray:
