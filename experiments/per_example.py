@@ -8,13 +8,11 @@ them mislabelled or hard for people, too. The images that would help the mistake
 would hurt it most the label it was mistaken for.
 
 Found (MNIST, seed 0): the first two, yes. Those that hurt most are of two digits, the one it was mistaken for and
-another that looks like it, never of the true one; so that is what is asserted. About half a minute on 2 cores.
+another that looks like it, never of the true one; so that is what is asserted. On the smaller digits, with a mistake
+that is a closer call, neither ranking is so pure.
 """
 
-import argparse
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -22,9 +20,9 @@ import numpy as np
 import optax
 
 import jaxnn
+from experiments._figure import show_image
+from experiments._report import in_columns
 from jaxnn import per_example
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,11 @@ class Config:
     top: int = 9
 
 
-def run(config: Config, folder: Path = RESULTS) -> dict[str, Any]:
-    """Train, rank, draw `per_example.png` and write `per_example.json` in a folder; return what the JSON holds."""
+QUICK = Config(data="digits", hidden=16, max_epochs=20, learning_rate=5e-3, batch_size=32, largest=5, top=4)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, rank the training images by their gradients, and those behind one mistake."""
     if config.data == "mnist":
         everything, test = (jaxnn.data.load("mnist", part=part) for part in ("train", "test"))
         train, hold_out = jaxnn.data.split(everything, (0.9, 0.1), seed=config.seed)
@@ -82,25 +83,21 @@ def run(config: Config, folder: Path = RESULTS) -> dict[str, Any]:
     found = jax.device_get(per_example.influence(objective, params, train, one, top=config.top))
     taken_for = int(jaxnn.predict(objective, params, one.x)[0])
 
-    report = {
-        "config": asdict(config),
+    return {
         "test_accuracy": float(jaxnn.evaluate(objective, params, test).accuracy),
         "norms": {"median": float(np.median(norms)), "largest": norms[largest].tolist()},
         "share_of_squares_of_the_top_percent": _share_of_top(norms**2, 0.01),
-        "largest": {"index": largest.tolist(), "label": y[largest].tolist(), "read_as": read_as.tolist()},
+        "largest": {"index": largest, "label": y[largest], "read_as": read_as, "image": _grey(x[largest])},
         "mistake": {
             "test_index": mistake,
             "label": int(one.y[0]),
             "read_as": taken_for,
             "probability": float(np.exp(log_probs[mistake])),
+            "image": _grey(one.x)[0],
         },
-        "helpful": _ranked(found.helpful[0], found.helpful_scores[0], y),
-        "harmful": _ranked(found.harmful[0], found.harmful_scores[0], y),
+        "helpful": _ranked(found.helpful[0], found.helpful_scores[0], x, y),
+        "harmful": _ranked(found.harmful[0], found.harmful_scores[0], x, y),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "per_example.json").write_text(json.dumps(report, indent=1) + "\n")
-    draw(report, x, np.asarray(one.x)[0]).savefig(folder / "per_example.png", dpi=150)
-    return report
 
 
 def _share_of_top(squares: np.ndarray, fraction: float) -> float:
@@ -109,26 +106,55 @@ def _share_of_top(squares: np.ndarray, fraction: float) -> float:
     return float(np.sort(squares)[-count:].sum() / squares.sum())
 
 
-def _ranked(index: np.ndarray, score: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
-    return {"index": index.tolist(), "score": score.tolist(), "label": labels[index].tolist()}
+def _ranked(index: np.ndarray, score: np.ndarray, x: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    return {"index": index, "score": score, "label": labels[index], "image": _grey(x[index])}
 
 
-def draw(report: dict[str, Any], x: np.ndarray, mistake: np.ndarray) -> Any:
+def _grey(images: Any) -> np.ndarray:
+    """Return images as `int[n, P]`, 0 to 255."""
+    a = np.asarray(images)
+    return np.rint(255 * a / max(1.0, float(a.max()))).astype(int)
+
+
+def table(report: dict[str, Any]) -> str:
+    """Return the labels at both ends of the rankings."""
+    at, norms = report["largest"], report["norms"]
+    rows = [["training images", "labels"]]
+    rows += [["largest gradients", " ".join(f"{a}->{b}" for a, b in zip(at["label"], at["read_as"], strict=True))]]
+    rows += [[f"most {name}", " ".join(map(str, report[name]["label"]))] for name in ("helpful", "harmful")]
+    share = report["share_of_squares_of_the_top_percent"]
+    return (
+        f"{in_columns(rows)}\ntest accuracy {report['test_accuracy']:.4f}, median norm {norms['median']:.3g}; "
+        f"the 1 % largest make up {share:.0%} of the sum of squares"
+    )
+
+
+def answer(report: dict[str, Any]) -> str:
+    """Return the finding in one sentence."""
+    norms, wrong = report["norms"], report["mistake"]
+    share = report["share_of_squares_of_the_top_percent"]
+    return (
+        f"Few: one percent of the images makes up {share:.0%} of the sum of squared gradient norms; the longest "
+        f"gradient, {norms['largest'][0]:.0f} against a median of {norms['median']:.2g}, belongs to an image that is "
+        f"still read as another digit, and what would help a {wrong['label']} that is read as a {wrong['read_as']} are "
+        f"other images of a {wrong['label']}."
+    )
+
+
+def draw(report: dict[str, Any]) -> Any:
     """Return the figure: a row of the largest gradients, and two rows about the mistake."""
     from matplotlib.figure import Figure
 
-    side = int(np.sqrt(x.shape[1]))
     top, columns = len(report["helpful"]["index"]), max(report["config"]["largest"], report["config"]["top"] + 1)
     figure = Figure(figsize=(1.05 * columns, 5.4), layout="constrained")
     rows = figure.subfigures(3, 1, height_ratios=(1.25, 1, 1))
 
-    def show(row: Any, heading: str, images: list[np.ndarray], captions: list[str]) -> None:
+    def show(row: Any, heading: str, images: list[Any], captions: list[str]) -> None:
         row.suptitle(heading, x=0.01, ha="left", fontsize=10)
         for ax in (axes := row.subplots(1, columns)):
             ax.set_axis_off()
         for ax, image, caption in zip(axes, images, captions, strict=False):
-            ax.imshow(image.reshape(side, side), cmap="gray_r", vmin=0, vmax=max(1.0, float(image.max())))
-            ax.set_title(caption, fontsize=8)
+            show_image(ax, image, caption, vmin=0, vmax=255)
 
     at = report["largest"]
     captions = [
@@ -139,12 +165,12 @@ def draw(report: dict[str, Any], x: np.ndarray, mistake: np.ndarray) -> Any:
     show(
         rows[0],
         f"The training images with the largest gradients (half of all norms are below {median:.2g})",
-        [x[i] for i in at["index"]],
+        at["image"],
         captions,
     )
     wrong = report["mistake"]
     for row, name, verb in ((rows[1], "helpful", "help"), (rows[2], "harmful", "hurt")):
-        images = [mistake, *(x[i] for i in report[name]["index"])]
+        images = [wrong["image"], *report[name]["image"]]
         label = f"label {wrong['label']}\nread as {wrong['read_as']}"
         show(
             row,
@@ -156,30 +182,12 @@ def draw(report: dict[str, Any], x: np.ndarray, mistake: np.ndarray) -> Any:
 
 
 def check(report: dict[str, Any]) -> None:
-    """Assert the headline, as it was found."""
+    """Assert the headline, as it was found: all of it on MNIST, on digits that few gradients weigh most."""
     at, wrong = report["largest"], report["mistake"]
-    assert all(label != read for label, read in zip(at["label"], at["read_as"], strict=True)), "all ten are misread"
+    assert report["share_of_squares_of_the_top_percent"] > 0.2, "one percent of the images outweighs its share"
+    if report["config"]["data"] == "digits":
+        return
+    assert all(label != read for label, read in zip(at["label"], at["read_as"], strict=True)), "the largest are misread"
     assert set(report["helpful"]["label"]) == {wrong["label"]}, "the true digit helps"
     assert wrong["read_as"] in report["harmful"]["label"], "the digit it was taken for hurts"
     assert wrong["label"] not in report["harmful"]["label"], "the true digit does not"
-
-
-def main() -> None:
-    """Run it, print the findings, check them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="what to learn")
-    data = parser.parse_args().data
-    report = run(Config(data=data), RESULTS if data == "mnist" else Path("runs/experiments"))
-    at, wrong, norms = report["largest"], report["mistake"], report["norms"]
-    print(f"test accuracy {report['test_accuracy']:.4f}")
-    print(f"median norm {norms['median']:.3g}; the 1 % largest make up ", end="")
-    print(f"{report['share_of_squares_of_the_top_percent']:.0%} of the sum of squares")
-    print("largest gradients ", *(f"{a}->{b}" for a, b in zip(at["label"], at["read_as"], strict=True)))
-    print(f"the mistake: a {wrong['label']} read as {wrong['read_as']}, probability {wrong['probability']:.1e}")
-    print("labels that help  ", *report["helpful"]["label"])
-    print("labels that hurt  ", *report["harmful"]["label"])
-    check(report)
-
-
-if __name__ == "__main__":
-    main()

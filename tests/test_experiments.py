@@ -1,67 +1,87 @@
-"""Tests the experiments in a form that takes seconds: what each reports is what an independent look finds."""
+"""Tests what all experiments share: the runner, and that the gallery says what the committed numbers say."""
 
 import json
 
-import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+import scipy.stats
 
-import jaxnn
-from experiments import per_example
+from experiments import NAMES, __main__, _gallery, _report
 
-SMALL = per_example.Config(data="digits", hidden=16, max_epochs=20, learning_rate=5e-3, batch_size=32, top=4)
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    found = per_example.run(SMALL, folder)
-    assert (folder / "per_example.png").stat().st_size > 10_000
-    assert json.loads((folder / "per_example.json").read_text()) == found
-    return found
+RUN = [name for name in NAMES if (_report.RESULTS / f"{name}.json").exists()]
 
 
-def test_the_largest_gradients_and_the_most_influential_images_are_those_of_vmap_of_grad(report):
-    train, hold_out, test = jaxnn.data.split(jaxnn.data.load("digits"), (0.7, 0.15, 0.15), seed=SMALL.seed)
-    objective = jaxnn.LogLikelihood(jaxnn.Mlp((64, 16, 10)), jaxnn.categorical)
-    params = jaxnn.fit(
-        objective, optax.adam, objective.model.init(1), train, hold_out,
-        plan=jaxnn.MiniBatch(32), max_epochs=20, learning_rate=5e-3, key=2,
-    ).params  # fmt: skip
-    gradients = jax.jit(jax.vmap(jax.grad(objective.per_example), (None, 0, 0)))
-    g, h = (
-        np.concatenate([np.asarray(a, float).reshape(len(a), -1) for a in jax.tree.leaves(tree)], 1)
-        for tree in (gradients(params, d.batch.x, d.batch.y) for d in (train, test))
-    )
-    norms = np.linalg.norm(g, axis=1)
-    np.testing.assert_allclose(report["norms"]["largest"], np.sort(norms)[::-1][:10], rtol=1e-4)
-    np.testing.assert_allclose(norms[report["largest"]["index"]], report["norms"]["largest"], rtol=1e-4)
-    assert report["largest"]["label"] == np.asarray(train.batch.y)[report["largest"]["index"]].tolist()
-    top = np.sort(norms**2)[-round(0.01 * len(norms)) :].sum() / np.sum(norms**2)
-    np.testing.assert_allclose(report["share_of_squares_of_the_top_percent"], top, rtol=1e-4)
-
-    mistake = report["mistake"]
-    assert mistake["probability"] < 0.5 and mistake["label"] != mistake["read_as"]
-    scores = g @ h[mistake["test_index"]]
-    np.testing.assert_allclose(report["helpful"]["score"], np.sort(scores)[::-1][:4], rtol=1e-3)
-    np.testing.assert_allclose(report["harmful"]["score"], np.sort(scores)[:4], rtol=1e-3)
+def test_every_experiment_is_listed_and_has_been_run():
+    files = {path.stem for path in _report.RESULTS.parent.glob("*.py") if not path.stem.startswith("_")}
+    assert files == set(NAMES) == set(RUN) and len(NAMES) == len(set(NAMES))
 
 
-def test_a_claim_that_does_not_hold_fails(report):
-    def changed(**parts):
-        return report | parts
+@pytest.mark.parametrize("name", RUN)
+def test_the_committed_report_is_of_the_full_form_and_its_claim_holds(name):
+    module, report = _report.load(name), _report.read(name)
+    assert report["config"] == _report.json_ready(_report.dataclasses.asdict(module.Config()))
+    module.check(report)
+    assert module.table(report)
 
-    true = {"label": 3, "read_as": 5}
-    good = changed(
-        largest={"label": [1, 2], "read_as": [7, 3]}, mistake=true, helpful={"label": [3, 3]}, harmful={"label": [5, 5]}
-    )
-    per_example.check(good)
-    for part, value in (
-        ("largest", {"label": [1, 2], "read_as": [7, 2]}),
-        ("helpful", {"label": [3, 5]}),
-        ("harmful", {"label": [4, 4]}),
-        ("harmful", {"label": [5, 3]}),
-    ):
-        with pytest.raises(AssertionError):
-            per_example.check(good | {part: value})
+
+def test_the_page_says_what_the_numbers_say():
+    assert _gallery.README.read_text() == _gallery.text()
+
+
+def test_a_report_becomes_strict_json_of_short_numbers():
+    found = {"a": np.float32(1 / 3), "b": jnp.arange(3), 4: (True, None, "text", np.inf), "d": [[1.0, float("nan")]]}
+    ready = _report.json_ready(found)
+    assert ready == {"a": 0.333333, "b": [0, 1, 2], "4": [True, None, "text", None], "d": [[1.0, None]]}
+    text = _report.as_text(ready)
+    assert json.loads(text) == ready and '"b": [ 0, 1, 2 ]' in text
+
+
+def test_the_interval_is_that_of_student():
+    values = np.random.default_rng(0).normal(size=12)
+    found = _report.interval(values)
+    low, high = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose([found["low"], found["high"]], [low, high], rtol=1e-12)
+    assert found["mean"] == values.mean() and found["std"] == values.std(ddof=1)
+
+
+def test_rows_are_set_in_columns():
+    assert _report.in_columns([["rate", "value"], ["small", 0.123456]]) == "rate    value\nsmall  0.1235"
+
+
+def test_the_list_names_every_question(capsys):
+    assert __main__.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(_gallery.question(name) in out for name in NAMES)
+
+
+def test_a_name_that_is_none_suggests_the_nearest(capsys):
+    assert __main__.main(["per_exmple"]) == 2
+    assert "there is no experiment 'per_exmple'; did you mean per_example?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_claim_that_fails_is_told_after_the_numbers_are_kept(holds, monkeypatch, tmp_path, capsys):
+    from matplotlib.figure import Figure
+
+    class Module:
+        """Is two at least one? An experiment of two lines."""
+
+        Config = QUICK = _report.dataclasses.make_dataclass("Config", [("size", int, 2)], frozen=True)
+        run = staticmethod(lambda config: {"size": config.size})
+        table = answer = staticmethod(lambda report: f"size {report['size']}")
+        draw = staticmethod(lambda report: Figure())
+
+        @staticmethod
+        def check(report):
+            assert report["size"] >= (1 if holds else 3), "it is large"
+
+    Module.QUICK = Module.Config(size=2)
+    monkeypatch.setattr(_report, "load", lambda name: Module)
+    monkeypatch.setattr(__main__, "load", lambda name: Module)
+    monkeypatch.setattr(__main__, "question", lambda name: "Is two at least one?")
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path)
+    assert __main__.run_one("two", []) == (0 if holds else 1)
+    out = capsys.readouterr().out
+    assert ("its claim does not hold: it is large" in out) is not holds
+    assert json.loads((tmp_path / "two.json").read_text())["size"] == 2 and (tmp_path / "two.png").exists()

@@ -1,0 +1,26 @@
+"""Runs the quick form of an experiment once, and holds it to the contract in `experiments/__init__.py`."""
+
+import dataclasses
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+from experiments._gallery import question
+from experiments._report import load, perform
+
+
+@functools.cache
+def quick(name):
+    """Return the report of an experiment's quick form; its table, answer, picture and claim are tried on the way."""
+    module = load(name)
+    assert dataclasses.is_dataclass(module.Config) and isinstance(module.QUICK, module.Config)
+    assert "?" in question(name)
+    assert "\nExpected, before the run" in module.__doc__ and "\nFound" in module.__doc__
+    with tempfile.TemporaryDirectory() as folder:
+        report = perform(name, module.QUICK, Path(folder))  # checks the claim
+        assert json.loads((Path(folder) / f"{name}.json").read_text()) == report
+        assert (Path(folder) / f"{name}.png").stat().st_size > 10_000
+    sentence = module.answer(report)
+    assert sentence.endswith(".") and "\n" not in sentence and any(c.isdigit() for c in sentence)
+    return report
