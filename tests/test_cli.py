@@ -24,7 +24,7 @@ from jaxnn import cli
 from jaxnn._optimizer import OPTIMIZERS
 from jaxnn._progress import Progress
 from jaxnn._state import WATCHED
-from jaxnn.cli import _build, _help, _run_folder, _screen
+from jaxnn.cli import _build, _help, _parts, _run_folder, _screen
 from jaxnn.cli._config import TrainConfig
 
 XOR = ["train", "--data", "xor", "--hidden", "8", "--learning-rate", "0.01"]  # one program serves every run on these
@@ -220,7 +220,7 @@ def test_quiet_prints_the_folder_only(tmp_path):
     ],
 )
 def test_the_likelihood_follows_from_the_targets(arrays, name, num_outputs):
-    likelihood, outputs = _build.infer_likelihood(jaxnn.data.dataset(np.eye(3), **arrays))
+    likelihood, outputs = _parts.infer_likelihood(jaxnn.data.dataset(np.eye(3), **arrays))
     assert (type(likelihood).__name__, outputs) == (name, num_outputs)
 
 
@@ -411,7 +411,7 @@ def test_plans_follow_the_options():
     "data, standardise, want", [("digits", "auto", False), ("iris", "auto", True), ("iris", "no", False)]
 )
 def test_features_are_standardised_unless_they_are_pixels(data, standardise, want):
-    train, hold_out, test = _build.load_parts(TrainConfig(data=data, standardise=standardise), seed=0)
+    train, hold_out, test = _parts.load_parts(TrainConfig(data=data, standardise=standardise), seed=0)
     assert {part.schema.mean is not None for part in (train, hold_out, test)} == {want}
 
 
@@ -423,7 +423,7 @@ def test_mnist_keeps_its_test_part_and_gives_a_twelfth_to_the_hold_out(tmp_path)
             struct.pack(">4I", 0x803, count, 28, 28) + images.tobytes()
         )
         Path(tmp_path, f"{stem}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, count) + labels.tobytes())
-    parts = _build.load_parts(TrainConfig(data="mnist", folder=tmp_path), seed=0)
+    parts = _parts.load_parts(TrainConfig(data="mnist", folder=tmp_path), seed=0)
     assert [len(part) for part in parts] == [110, 10, 30]
     assert parts[0].schema.mean is None
 
@@ -431,9 +431,9 @@ def test_mnist_keeps_its_test_part_and_gives_a_twelfth_to_the_hold_out(tmp_path)
 def test_balanced_class_weights_come_from_the_training_part():
     x, y = np.eye(10), np.array([0] * 8 + [1] * 2)
     train = jaxnn.data.dataset(x, y, num_classes=2)
-    assert _build.per_class(train, "balanced") == pytest.approx((10 / 16, 10 / 4))
-    assert _build.per_class(train, (1.0, 3.0)) == (1.0, 3.0)
-    assert _build.per_class(train, "none") is None
+    assert _parts.per_class(train, "balanced") == pytest.approx((10 / 16, 10 / 4))
+    assert _parts.per_class(train, (1.0, 3.0)) == (1.0, 3.0)
+    assert _parts.per_class(train, "none") is None
 
 
 @pytest.mark.parametrize(

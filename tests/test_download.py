@@ -27,7 +27,7 @@ import trustme
 
 from jaxnn import cli, data
 from jaxnn._errors import ConfigError, DataFormatError, DownloadError
-from jaxnn.cli import _build
+from jaxnn.cli import _parts
 from jaxnn.cli._config import TrainConfig
 from jaxnn.data._remote import cache, download, sources
 from jaxnn.data._remote.fetch import status
@@ -504,7 +504,7 @@ def test_both_sets_have_a_folder_and_class_names_of_their_own(world):
 
 def test_the_command_line_keeps_the_test_part_and_gives_a_twelfth_to_the_hold_out(world):
     world.mirrors("fashion")
-    parts = _build.load_parts(TrainConfig(data="fashion_mnist"), seed=0)
+    parts = _parts.load_parts(TrainConfig(data="fashion_mnist"), seed=0)
     assert [len(part) for part in parts] == [220, 20, 30]
 
 

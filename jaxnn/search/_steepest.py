@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxnn._checks import check_choice, check_positive
 from jaxnn._types import Params, scalar
-from jaxnn.search._flat import Flat, norm
+from jaxnn.search._flat import Flat
+from jaxnn.search._flat import norm as l2_norm
 from jaxnn.search._given import checked
 
 NORMS = ("l2", "l1", "linf")
@@ -64,7 +65,7 @@ def _steepest(w: Params, epsilon: Any, *, g: Callable[[Any], Any], length: str) 
     if length == "l2":
         largest = jnp.max(jnp.abs(slopes))  # first to the size of 1: the length of 1e-30 is 0 where it is squared
         ratios = slopes / jnp.where(largest > 0, largest, 1)
-        size = norm(ratios)
+        size = l2_norm(ratios)
         direction = ratios / jnp.where(size > 0, size, 1)
     elif length == "l1":
         i = jnp.argmax(jnp.abs(slopes))
