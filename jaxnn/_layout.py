@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
 
+from jaxnn._activations import ACTIVATIONS
+from jaxnn._likelihoods import Categorical
 from jaxnn._models import Dense, Mlp
 from jaxnn._objectives import LogLikelihood
 from jaxnn._optimizer import Optimizer
@@ -51,3 +54,30 @@ def turned(tree: Any, params: Params) -> Any:
         return jax.tree.map(lambda w: w.T if w.ndim == 2 else w, node) if is_copy(node) else node
 
     return jax.tree.map(turn, tree, is_leaf=is_copy)
+
+
+def is_turned(objective: Any) -> bool:
+    """Return whether an objective is one of `turned_objective`."""
+    return type(objective) is LogLikelihood and type(objective.model) is TurnedMlp
+
+
+def log_likelihoods_in_columns(
+    objective: LogLikelihood, params: Params, x: Num[Array, "N ..."], y: Any
+) -> Float[Array, " N"]:
+    """Return log P(y_i | x_i; w) for turned parameters, the examples along the last axis of everything between.
+
+        a <- g(W a + b),        a [units, N]
+
+    It is what `vmap` of one example computes; but `vmap` moves the examples to the front in every layer, and in a sweep
+    that leaves XLA with products and sums over short last axes. Several lanes of [units, N] need no transpose at all.
+    """
+    model, likelihood = objective.model, objective.likelihood
+    x = jnp.asarray(x).astype(params[0].kernel.dtype)
+    a = (x if model.features is None else jax.vmap(model.features)(x)).T
+    for layer, g in zip(params, (*model.activations, None), strict=True):
+        a = layer.kernel @ a + layer.bias[:, None]
+        if g is not None:
+            a = g(a) if g in ACTIVATIONS.values() else jax.vmap(g, 1, 1)(a)
+    if isinstance(likelihood, Categorical):
+        return likelihood.log_prob_of_columns(a, y)
+    return jax.vmap(likelihood.log_prob, (1, 0))(a, y)

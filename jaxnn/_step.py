@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnn._aggregates import Plain
+from jaxnn._layout import is_turned, log_likelihoods_in_columns
 from jaxnn._objectives import weighted_log_likelihood, weighted_total
 from jaxnn._optimizer import Optimizer
 from jaxnn._state import State
-from jaxnn._types import Batch, Params
+from jaxnn._types import Batch, Params, num_examples
 from jaxnn.per_example._factors import make_factors
 
 
@@ -41,8 +42,13 @@ def step(
         # A batch without weight has nothing to say: any finite value will do here, the step is undone below.
         return total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
 
+    def sums(params):
+        if is_turned(objective) and num_examples(batch) > 1:
+            return weighted_total(log_likelihoods_in_columns(objective, params, batch.x, batch.y), batch.weight)
+        return weighted_log_likelihood(objective, params, batch)
+
     def value(params):
-        total, weight = weighted_log_likelihood(objective, params, batch)
+        total, weight = sums(params)
         scale = weight if plain and aggregate.name == "sum" else 1
         return scale * (mean(total, weight) - objective.penalty(params)), (total, weight)
 

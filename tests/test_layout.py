@@ -13,7 +13,7 @@ from small import bits
 
 import jaxnn
 from jaxnn import Batch, LogLikelihood, MiniBatch, Mlp, _optimizer
-from jaxnn._layout import TurnedMlp, can_turn, turned, turned_objective
+from jaxnn._layout import TurnedMlp, can_turn, is_turned, log_likelihoods_in_columns, turned, turned_objective
 from jaxnn._models import Dense, kernel_mask
 from jaxnn._optimizer import ELEMENTWISE, as_optimizer
 from jaxnn._types import Objective
@@ -95,6 +95,39 @@ def test_the_turned_model_is_the_same_function():
     np.testing.assert_allclose(
         objective.model.apply(turned(params, params), x), Mlp(SIZES).apply(params, 2 * x), rtol=1e-5, atol=1e-6
     )
+
+
+def rank(z):
+    """An activation of a whole layer, not of each number: its columns must not be mixed."""
+    return z - jnp.mean(z)
+
+
+COLUMNS = {
+    "softmax": (Mlp((4, 5, 3)), jaxnn.categorical, Y),
+    "no hidden layer, features": (Mlp(SIZES, features=lambda x: x**2), jaxnn.categorical, Y),
+    "an activation over the layer": (Mlp((4, 5, 6, 3), activation=(rank, jaxnn.tanh)), jaxnn.categorical, Y),
+    "labels that are no class": (Mlp((4, 5, 3)), jaxnn.categorical, np.where(np.arange(20) % 3, Y, -1)),
+    "logistic": (Mlp((4, 5, 1), activation=jaxnn.sigmoid), jaxnn.bernoulli, Y % 2),
+    "targets": (Mlp((4, 5, 2), activation=jaxnn.tanh), jaxnn.gaussian, X[:, :2]),
+}
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_columns_give_what_vmap_of_one_example_gives(x64, case):
+    model, likelihood, y = COLUMNS[case]
+    objective = turned_objective(LogLikelihood(model, likelihood))
+    assert is_turned(objective)
+    params = jax.tree.map(lambda a: a + 0.1, model.init(3))
+    params = turned(params, params)
+
+    def rows(params):
+        return jax.vmap(objective.per_example, (None, 0, 0))(params, X, y)
+
+    def columns(params):
+        return log_likelihoods_in_columns(objective, params, jnp.asarray(X), jnp.asarray(y))
+
+    for f, g in ((rows, columns), (jax.jacrev(rows), jax.jacrev(columns)), (jax.jacfwd(rows), jax.jacfwd(columns))):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), f(params), g(params))
 
 
 def my_mask(params):

@@ -87,7 +87,7 @@ class Driver:
                 ids, (state, lanes) = ids[left], lanes_at(state, lanes, left)
 
     def _empty_rows(self, size: int) -> Any:
-        rows = np.full((size, min(_ROWS, self.max_epochs + 1), COLUMNS), np.nan, self.starts.dtype)
+        rows = np.full((size, _ROWS, COLUMNS), np.nan, self.starts.dtype)
         rows[:, :, 0] = -1
         return as_jax(rows)
 

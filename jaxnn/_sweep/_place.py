@@ -16,13 +16,17 @@ from jaxnn._types import as_jax, num_examples, one_example, scalar
 from jaxnn.per_example._analysis import analyse
 
 FEWEST = 8  # lanes: a smaller program takes hardly less time
+# Bytes that one step of all lanes on a CPU may read and write. With a cache of 32 MB, 64 lanes of 784-32-10 with Adam,
+# 26 MB, took four times as long as two groups of 32.
+CACHE = 2**24
 WORTH = 3e10  # FLOPs that dropping half of the lanes may save at most: below, compiling a program costs more
 
 
 def group_size(
     run: Run, state: State, row_bytes: int, total: int, memory: int, *, own_orders: bool, folds: bool
 ) -> int:
-    """Return how many lanes run together: all of them, or as many as fit in memory, in groups of equal size.
+    """Return how many lanes run together: all of them, or as many as fit in memory, and on a CPU in its cache, in
+    groups of equal size.
 
     An estimate, from above where scoring keeps less than every value of the model. Of `state`, that of one run, only
     shapes are looked at; `row_bytes` are those of its history.
@@ -41,7 +45,10 @@ def group_size(
         raise MemoryBudgetError(
             f"sweep: one run fits in memory; got memory={said(memory)} where it takes {said(one)}; raise memory"
         )
-    groups = -(-total // (memory // one))
+    most = memory // one
+    if jax.default_backend() == "cpu":
+        most = min(most, max(FEWEST, CACHE // (2 * params + opt_state)))
+    groups = -(-total // most)
     return -(-total // groups // devices) * devices
 
 
