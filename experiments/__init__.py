@@ -12,5 +12,22 @@ Every file reads from top to bottom: the question and what was expected, then
 
 # In the order of a lecture.
 NAMES = (
+    "linear_classifier",
+    "logistic_regression",
+    "softmax_regression",
+    "hill_climbing",
+    "steepest_direction",
+    "gradient_ascent_2d",
+    "worked_derivatives",
+    "autodiff_cost",
+    "batch_stochastic_minibatch",
+    "learning_rate",
+    "learned_features",
+    "activations",
+    "universal_approximation",
+    "overfitting",
+    "early_stopping",
     "per_example",
-)  # fmt: skip
+    "ensembles",
+    "mnist",
+)
