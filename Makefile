@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench experiments clean
 
 run: .venv/run  ## train a deep network on the handwritten digits; pictures land in runs/digits
 	$(BIN)/jaxnn train --data digits --run-folder runs/digits --overwrite
@@ -14,6 +14,9 @@ test: .venv/test  ## every test, doctests included, a file at a time on each cor
 
 lint: .venv/test  ## ruff and pyright
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
+
+experiments: .venv/run  ## every experiment on real data, and the gallery, experiments/README.md; under 20 minutes
+	$(BIN)/python -m experiments all
 
 bench: .venv/bench  ## the races of benchmarks/ against the peers; minutes each, on a quiet machine
 	$(BIN)/python -m benchmarks all

@@ -205,9 +205,7 @@ def draw(report: dict[str, Any]) -> Any:
     for ax in (paths, regions, right):
         ax.spines[["top", "right"]].set_visible(False)
     two = report["two_classes"]
-    paths.plot(
-        two["step"], two["logistic"], color=DARK, linewidth=1.5, label="logistic, twice the rate, half the penalty"
-    )
+    paths.plot(two["step"], two["logistic"], color=DARK, linewidth=1.5, label="logistic, rate x 2, penalty / 2")
     paths.plot(
         two["step"][::2],
         two["softmax"][::2],

@@ -108,11 +108,13 @@ class Mlp:
             is_float = False
         if not is_float:
             raise DtypeError(f"Mlp.init: parameters are floating point; got dtype={dtype}; pass 'float32', say")
-        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        key = as_key("Mlp.init", key)
+        shapes = tuple(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        if len(shapes) == 1:
+            return (Dense(jnp.zeros(shapes[0], dtype), jnp.zeros(self.sizes[1], dtype)),)
         gains = (1.0, *map(initial_gain, self.activations))
-        stds = [g / math.sqrt(max(i, 1)) for g, (i, _) in zip(gains, shapes, strict=True)]
-        stds = [0.0] if len(shapes) == 1 else stds
-        return _init(as_key("Mlp.init", key), tuple(shapes), tuple(stds), dtype)
+        stds = tuple(g / math.sqrt(max(i, 1)) for g, (i, _) in zip(gains, shapes, strict=True))
+        return _init(key, shapes, stds, dtype)
 
     def apply(self, params: Params, x: Num[Array, "..."]) -> Float[Array, " K"]:
         """Return the outputs `dtype[K]` of one example `dtype[D]`; add the batch axis with `jax.vmap`."""
