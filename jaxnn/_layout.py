@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from jaxnn._activations import ACTIVATIONS
-from jaxnn._likelihoods import Categorical
+from jaxnn._likelihoods import Categorical, log_softmax_at
 from jaxnn._models import Dense, Mlp
 from jaxnn._objectives import LogLikelihood
 from jaxnn._optimizer import Optimizer
@@ -78,6 +78,6 @@ def log_likelihoods_in_columns(
         a = layer.kernel @ a + layer.bias[:, None]
         if g is not None:
             a = g(a) if g in ACTIVATIONS.values() else jax.vmap(g, 1, 1)(a)
-    if isinstance(likelihood, Categorical):
-        return likelihood.log_prob_of_columns(a, y)
+    if type(likelihood) is Categorical:  # of a subclass, log_prob may be another
+        return log_softmax_at(a, y)
     return jax.vmap(likelihood.log_prob, (1, 0))(a, y)

@@ -89,15 +89,7 @@ class Categorical:
                 f"Categorical: y is one number an example, its class; got shape {jnp.shape(y)} for one; pass y of "
                 "shape [N] for classes"
             )
-        return self.log_prob_of_columns(outputs, y)
-
-    def log_prob_of_columns(self, outputs: Float[Array, " K *N"], y: Any) -> Float[Array, " *N"]:
-        """Return log P(y_i | z_i) of examples along further axes: the same operations, K to be summed over first.
-
-        XLA on a CPU sums over a short last axis several times slower than over the first.
-        """
-        wide = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))  # a float16 sum of many classes overflows
-        return _log_softmax_at(wide, y).astype(outputs.dtype)
+        return log_softmax_at(outputs, y)
 
     def predict(self, outputs: Float[Array, " K"]) -> Int[Array, ""]:
         """Return the most probable class, the first on ties."""
@@ -184,6 +176,15 @@ def _(primals, tangents):
     top = jax.lax.stop_gradient(jnp.maximum(finite, 0))
     e, e_other = jnp.exp(finite - top), jnp.exp(-top)
     return _log_sigmoid(z), e_other * (1 / (e + e_other)) * dz
+
+
+def log_softmax_at(z: Float[Array, " K *N"], y: Any) -> Float[Array, " *N"]:
+    """Return log P(y | z) of examples along further axes: the same operations as for one, sums over the first axis.
+
+    XLA on a CPU sums over a short last axis several times slower.
+    """
+    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))  # a float16 sum of many classes overflows
+    return _log_softmax_at(wide, y).astype(z.dtype)
 
 
 @jax.custom_jvp

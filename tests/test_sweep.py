@@ -148,9 +148,10 @@ def test_order_number_groups_and_dropping_of_lanes_change_nothing(x64, monkeypat
     same_runs(at(RATES, memory=3 * one_lane()), whole)
     assert set(sizes) == {3}  # 3 + 3 + 2, filled up
     sizes.clear()
-    monkeypatch.setattr(_place, "FEWEST", 4)
+    monkeypatch.setattr(_place, "FEWEST", 2)
     with monkeypatch.context() as small:
         small.setattr(_place, "CACHE", 1)  # on a CPU groups keep to the cache, but for the fewest worth a program
+        small.setattr(_place, "WORTH", 1e30)
         same_runs(at(RATES), whole)
     assert set(sizes) == ({4} if jax.default_backend() == "cpu" else {8})
     sizes.clear()

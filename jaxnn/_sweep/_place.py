@@ -47,7 +47,7 @@ def group_size(
         )
     most = memory // one
     if jax.default_backend() == "cpu":
-        most = min(most, max(FEWEST, CACHE // (2 * params + opt_state)))
+        most = min(most, max(2 * FEWEST * devices, CACHE // (2 * params + opt_state)))  # so many can still be halved
     groups = -(-total // most)
     return -(-total // groups // devices) * devices
 
