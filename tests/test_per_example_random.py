@@ -133,7 +133,7 @@ def convolution(net):
 LAYERS = (dense, dense, scale, tied, again, heads, attention, convolution)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 40))])
 def test_three_ways_agree_on_a_random_architecture(x64, seed):
     net, n, dtype = Architecture(seed), SIZES[seed % 4], DTYPES[(seed + seed // 4) % 4]
     batch = net.batch(n, weighted=seed % 2)
