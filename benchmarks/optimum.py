@@ -30,8 +30,8 @@ SOLVERS = ("lbfgs", "newton-cholesky", "newton-cg", "sag", "saga")
 SETS = (
     ("breast_cancer", 1e-3, 21, 20.0),
     ("wine", 1e-3, 21, 20.0),
-    ("digits", 1e-3, 11, 60.0),
-    ("mnist", 1e-4, 3, 100.0),
+    ("digits", 1e-3, 11, 20.0),
+    ("mnist", 1e-4, 3, 60.0),
 )
 ITERATIONS = 2000  # of a peer; no tighter tolerance is tried once they are used up
 FAR = 5  # a solver so many times slower than the best is not raced again

@@ -8,39 +8,57 @@ from pathlib import Path
 
 from experiments import NAMES
 from experiments._gallery import README, build, question
-from experiments._report import RESULTS, load, perform, redraw
+from experiments._report import RESULTS, fault, load, perform, redraw
 
-USAGE = """usage: python -m experiments                 list them
-       python -m experiments NAME            run one, with the numbers and the picture in experiments/results
-       python -m experiments NAME --quick    in a form that takes seconds, in runs/experiments
-       python -m experiments NAME --redraw   draw its picture again from its numbers
-       python -m experiments NAME --help     what of it can be changed; changed ones go to runs/experiments
-       python -m experiments all             run all of them, and build experiments/README.md
-       python -m experiments gallery         build experiments/README.md from the numbers that are there
+CHANGED = Path("runs") / "experiments"  # where the numbers of any but the full form go
+USAGE = """usage: python -m experiments                     list them
+       python -m experiments NAME                run one, with the numbers and the picture in experiments/results
+       python -m experiments NAME --quick        in a form that takes seconds, in runs/experiments
+       python -m experiments NAME --redraw       draw its picture again from its numbers
+       python -m experiments NAME --help         what of it can be changed; changed ones go to runs/experiments
+       python -m experiments all                 run all of them, and build experiments/README.md
+       python -m experiments gallery             build experiments/README.md from the numbers that are there
 """
+INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
     """Do what the command line says; return the exit code."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
         print(USAGE)
-        for name in NAMES:
-            print(f"{name:<28}{question(name)}")
+        for known in NAMES:
+            print(f"{known:<28}{question(known)}")
         return 0
-    name, *rest = arguments
-    if name == "all" and not rest:
-        return run_all()
-    if name == "gallery" and not rest:
-        build()
-        return 0
-    if name not in NAMES or (name in ("all", "gallery") and rest):
+    if name in ("all", "gallery"):
+        if rest:
+            return refuse(f"{name} takes no options; got {' '.join(rest)}; leave them out, or name one experiment")
+        return run_all() if name == "all" else build() or 0
+    if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, 1)
-        print(f"experiments: there is no experiment {name!r}{f'; did you mean {near[0]}?' if near else ''}\n\n{USAGE}")
-        return 2
-    if rest == ["--redraw"]:
-        redraw(name)
-        return 0
+        hint = f"did you mean {near[0]}?" if near else "python -m experiments lists them"
+        return refuse(f"there is no experiment {name!r}; {hint}")
+    if "--redraw" in rest:
+        return draw_again(name, [option for option in rest if option != "--redraw"])
     return run_one(name, rest)
+
+
+def refuse(why: str) -> int:
+    """Say what is wrong with the command line; return 2."""
+    print(f"experiments: {why}", file=sys.stderr)
+    return 2
+
+
+def draw_again(name: str, rest: list[str]) -> int:
+    """Draw the picture of a run again; with --quick, that of the quick one."""
+    if rest not in ([], ["--quick"]):
+        return refuse(f"--redraw goes with --quick or alone; got {' '.join(rest)}; leave it out")
+    folder = CHANGED if rest else RESULTS
+    if not (folder / f"{name}.json").exists():
+        return refuse(f"a picture is drawn from numbers; got no {folder / name}.json; run the experiment first")
+    redraw(name, folder)
+    print(folder / f"{name}.png")
+    return 0
 
 
 def run_one(name: str, rest: list[str]) -> int:
@@ -51,12 +69,11 @@ def run_one(name: str, rest: list[str]) -> int:
     default = module.QUICK if "--quick" in rest else module.Config()
     rest = [argument for argument in rest if argument != "--quick"]
     config = tyro.cli(module.Config, args=rest, default=default, prog=f"python -m experiments {name}")
-    folder = RESULTS if config == module.Config() else Path("runs") / "experiments"
+    folder = RESULTS if config == module.Config() else CHANGED
     print(question(name), end="\n\n")
-    try:
-        report = perform(name, config, folder)
-    except AssertionError as error:
-        print(f"\nexperiments {name}: its claim does not hold: {error}; the numbers are in {folder / name}.json")
+    report = perform(name, config, folder)
+    if wrong := fault(name, report):
+        print(f"\nexperiments {name}: its claim does not hold: {wrong}; the numbers are in {folder / name}.json")
         return 1
     print(f"\n{module.answer(report)}\n\n{folder / name}.json, {name}.png; {report['made']['seconds']:.0f} s")
     return 0
@@ -70,7 +87,10 @@ def run_all() -> int:
     start, failed = time.perf_counter(), []
     for name in NAMES:
         print(f"\n=== {name}", flush=True)
-        if subprocess.run([sys.executable, "-m", "experiments", name], check=False).returncode:
+        code = subprocess.run([sys.executable, "-m", "experiments", name], check=False).returncode
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
             failed.append(name)
     build()
     print(f"\n{len(NAMES)} experiments in {time.perf_counter() - start:.0f} s; {README}")
@@ -83,4 +103,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit("\nexperiments: interrupted; those that had ended have kept their numbers")
+        print("\nexperiments: interrupted; those that had ended have kept their numbers", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -25,6 +25,12 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, axes
 
 
+def grey(images: Any) -> np.ndarray:
+    """Return images as a report keeps them, `int[n, P]`, 0 to 255."""
+    a = np.asarray(images)
+    return np.rint(255 * a / max(1.0, float(a.max()))).astype(int)
+
+
 def show_image(ax: Any, image: Any, caption: str = "", **options: Any) -> None:
     """Show a square picture of `P` numbers, dark for large, without axes."""
     a = np.asarray(image, float)

@@ -17,6 +17,8 @@ import jax
 import numpy as np
 import scipy.stats
 
+import jaxnn
+
 RESULTS = Path(__file__).parent / "results"
 VERSIONS = ("jax", "jaxlib", "optax", "numpy")
 
@@ -27,9 +29,9 @@ def load(name: str) -> ModuleType:
 
 
 def perform(name: str, config: Any, folder: Path) -> dict[str, Any]:
-    """Run an experiment, write NAME.json and NAME.png in a folder, print its table, check its claim; return the report.
+    """Run an experiment, write NAME.json and NAME.png in a folder, print its table; return the report.
 
-    Numbers and picture are written before the claim is checked: one that fails can be looked at.
+    Its claim is for the caller to check (`fault`): numbers and picture of one that fails can be looked at.
     """
     module = load(name)
     start = time.perf_counter()
@@ -46,8 +48,21 @@ def perform(name: str, config: Any, folder: Path) -> dict[str, Any]:
     (folder / f"{name}.json").write_text(as_text(report))
     redraw(name, folder)
     print(module.table(report))
-    module.check(report)
     return report
+
+
+def fault(name: str, report: dict[str, Any]) -> str | None:
+    """Return how the claim of an experiment fails, None where it holds.
+
+    A number that is None, for it was not finite, cannot be compared: then the claim does not hold either.
+    """
+    try:
+        load(name).check(report)
+    except AssertionError as error:
+        return str(error).partition("\n")[0] or "an assertion without words"
+    except TypeError as error:
+        return f"a number is not finite: {error}"
+    return None
 
 
 def read(name: str, folder: Path = RESULTS) -> dict[str, Any]:
@@ -80,12 +95,26 @@ def as_text(report: dict[str, Any]) -> str:
     return re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
 
 
-def interval(values: Iterable[float]) -> dict[str, float]:
-    """Return mean, standard deviation and Student's 95 % interval of the mean of independent runs."""
+def interval(values: Iterable[float], overlap: float = 0.0) -> dict[str, float]:
+    """Return mean, standard deviation and Student's 95 % interval of the mean of independent runs.
+
+    Runs on random splits of one data set share examples: then `overlap` is the number of test examples over that of
+    training examples, and the variance of the mean is (1/n + overlap) s² (Nadeau & Bengio 2003).
+    """
     a = np.asarray(list(values), float)
     std = float(a.std(ddof=1))
-    half = float(scipy.stats.t.ppf(0.975, len(a) - 1)) * std / len(a) ** 0.5
+    half = float(scipy.stats.t.ppf(0.975, len(a) - 1)) * std * (1 / len(a) + overlap) ** 0.5
     return {"mean": float(a.mean()), "std": std, "low": float(a.mean()) - half, "high": float(a.mean()) + half}
+
+
+def finished(result: Any) -> Any:
+    """Return the result of a fit or a sweep; raise `KeyboardInterrupt` for one that a Ctrl-C has ended early.
+
+    Half a run must not become a report.
+    """
+    if np.any(np.asarray(result.status) == jaxnn.Status.INTERRUPTED):
+        raise KeyboardInterrupt
+    return result
 
 
 def track(items: Iterable[Any], what: str) -> Iterable[Any]:

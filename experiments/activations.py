@@ -38,7 +38,7 @@ import optax
 
 import jaxnn
 from experiments._figure import STYLES, new_figure
-from experiments._report import in_columns, interval, track
+from experiments._report import finished, in_columns, interval, track
 
 ACTIVATIONS = {g.name: g for g in (jaxnn.sigmoid, jaxnn.tanh, jaxnn.relu, jaxnn.identity)}
 LABELS = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "ReLU", "identity": "identity"}
@@ -119,21 +119,23 @@ def _objective(config: Config, depth: int) -> Any:
 def _learn(config: Config, depth: int, train: Any, hold_out: Any, test: Any) -> dict[tuple[str, str], dict[str, Any]]:
     """Train one depth from all starts, at all rates, all in one program; return what the best rate of each reached."""
     objective = _objective(config, depth)
-    runs = jaxnn.sweep(
-        objective,
-        optax.sgd,
-        train,
-        hold_out,
-        grid={
-            "learning_rate": config.learning_rates,
-            "order": [config.seed + 1],
-            "seed": range(len(KINDS) * config.num_seeds),
-        },
-        params=lambda i: objective.model.init(i // config.num_seeds, config.seed + 2 + i % config.num_seeds),
-        plan=jaxnn.MiniBatch(config.batch_size),
-        max_epochs=config.max_epochs,
-        patience=None,
-        progress=False,
+    runs = finished(
+        jaxnn.sweep(
+            objective,
+            optax.sgd,
+            train,
+            hold_out,
+            grid={
+                "learning_rate": config.learning_rates,
+                "order": [config.seed + 1],
+                "seed": range(len(KINDS) * config.num_seeds),
+            },
+            params=lambda i: objective.model.init(i // config.num_seeds, config.seed + 2 + i % config.num_seeds),
+            plan=jaxnn.MiniBatch(config.batch_size),
+            max_epochs=config.max_epochs,
+            patience=None,
+            progress=False,
+        )
     )
     number = np.arange(len(runs)).reshape(len(config.learning_rates), len(KINDS), config.num_seeds)
     value = np.where(runs.ended_well, runs.value, -np.inf)[number].mean(2)

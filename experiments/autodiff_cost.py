@@ -18,11 +18,12 @@ of a second.
 
 Found (L = 3, B = 32): 2.47 at P = 90, 2.62 at 1e4, 2.65 at 1e7: below 3, and flat, as expected. It levels off at 2.65
 and not at 2.67, as g has a penalty, of strength 0 here: two FLOPs for every weight, four in the gradient, where the
-products in g have 2B = 64. By depth 3 - 1/L is met within 2 %. Seconds, on a shared machine, wander by more than that,
-so nothing finer than a factor of ten is asserted of them; small P takes one to three evaluations. Differences are
-quicker than P + 1 calls, as many points are evaluated together, and still more than ten times slower than the gradient
-at P = 90, more than a thousand times at 1e4. Not foreseen: their error. In float32 it grows from 0.4 % of the gradient
-at P = 90 to 4 % at 1e4, for each derivative becomes smaller and the rounding of g does not.
+products in g have 2B = 64. By depth 3 - 1/L is met within 2 %. Seconds are those of one machine, and of what else it
+does: they are drawn, and nothing is asserted of them. The ratio of seconds was not always within the 2 to 4 expected
+from P = 1e5 on: one run gave 1.7 there. At small P a call costs more than its arithmetic. Differences evaluate many
+points in one call, which saves some of that, and at P = 1e4 they are slower than reverse mode by orders of magnitude,
+as the evaluations say. Not foreseen: their error. In float32 it grows from 0.4 % of the gradient at P = 90 to 4 % at
+1e4, for each derivative becomes smaller and the rounding of g does not.
 """
 
 import time
@@ -64,7 +65,7 @@ class Config:
     seed: int = 0
 
 
-QUICK = Config(parameters=(100, 900), depths=(1, 2), parameters_by_depth=900, differences_up_to=1000, repeats=5)
+QUICK = Config(parameters=(100, 900), depths=(2,), parameters_by_depth=900, differences_up_to=100, repeats=3)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -160,8 +161,8 @@ def answer(report: dict[str, Any]) -> str:
     ratios, last = [ratio(row) for row in rows], rows[-1]
     return (
         f"Less than three evaluations: {min(ratios):.2f} to {max(ratios):.2f} times the FLOPs of the function, from "
-        f"{rows[0]['parameters']:,} to {last['parameters']:,} parameters, and {ratio(last, 'seconds'):.1f} times its "
-        f"seconds at the last, where finite differences would take {last['parameters'] + 1:,} evaluations."
+        f"{rows[0]['parameters']:,} to {last['parameters']:,} parameters; at the last, finite differences would take "
+        f"{last['parameters'] + 1:,} evaluations."
     )
 
 
@@ -219,8 +220,6 @@ def check(report: dict[str, Any]) -> None:
         assert abs(ratio(row) / (3 - 1 / row["layers"]) - 1) < 0.05, "by depth it is 3 - 1/L"
     for row in report["by_parameters"]:
         if "differences" in row:
-            differences, seconds = row["differences"], row["seconds"]
+            differences = row["differences"]
             assert differences["evaluations"] == row["parameters"] + 1, "finite differences take P + 1 evaluations"
             assert differences["relative_error"] < 0.1, "it is the same gradient"
-            if row["parameters"] > 500:
-                assert differences["seconds"] > 10 * seconds["gradient"], "finite differences are slower, by far"

@@ -14,12 +14,13 @@ Expected, before the run: the training log likelihood rises on towards 0, that o
 below where it began (-0.69, a coin's). Stopping saves more than 0.5 nats per example, and a few percent of accuracy.
 With a patience of 20 epochs most of the epochs are saved, too, at no loss that can be measured.
 
-Found (20 seeds): the curves are as expected, from -0.71 to -0.12 on the training data, and from -0.71 to -0.59 to -1.84
-on the hold-out. Stopping saves 1.41 nats of a new example, at least 0.5 in each run, but of accuracy only 1.6 points,
-with an interval that holds 0: a network that has learnt the noise by heart is not so often wrong as it is sure. A
-hold-out of 60 is noisy, too. Three of the runs have their best epoch at the start or one later, for no reason but luck,
-and lose 12 to 19 points of accuracy by stopping there. A patience of 20 epochs saves 90 % of the epochs; each of the 20
-had had its best epoch by then.
+Found (20 seeds; the flips have a seed of their own since a review, they shared one with the points): the curves are as
+expected, from -0.71 to -0.12 on the training data, and from -0.72 to -0.61 to -1.40 on the hold-out; they are medians,
+for one run falls to -16.5. Stopping saves 1.56 nats of a new example, in the median 0.97, at least 0.34 in each run;
+but of accuracy only 0.5 points, with an interval that holds 0: a network that has learnt the noise by heart is not so
+often wrong as it is sure. A hold-out of 60 is noisy, too. Four of the runs have their best epoch within three of the
+start, for no reason but luck, and lose 11 to 19 points of accuracy by stopping there. A patience of 20 epochs saves
+88 % of the epochs; each of the 20 had had its best epoch by then.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class Config:
       learning_rate, batch_size, max_epochs: of Adam.
       patience: epochs without a gain after which learning would have stopped.
       num_seeds: how many runs.
-      seed: the data have seed, seed + 1 ...; the initial parameters 1,000 more, the data order 2,000 more.
+      seed: the data have seed, seed + 1 ...; the initial parameters 1,000 more, the data order 2,000 more, the flips
+        3,000 more.
     """
 
     num_train: int = 60
@@ -88,8 +90,8 @@ def run(config: Config) -> dict[str, Any]:
     return {
         "best_possible": rho * np.log(rho) + (1 - rho) * np.log(1 - rho),
         "num_params": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
-        "train": np.asarray(history.log_likelihood, float).mean(axis=0),
-        "hold_out": held.mean(axis=0),
+        "train": np.median(np.asarray(history.log_likelihood, float), axis=0),
+        "hold_out": np.median(held, axis=0),
         "each": held[:, ::EVERY],
         "best_epoch": state.best.epoch,
         "best_value": state.best.value,
@@ -122,7 +124,7 @@ def noisy_discs(config: Config, seed: int) -> tuple[jaxnn.Batch, ...]:
     """Return examples to learn from, a hold-out and a test, in units of the ring's radius; some labels flipped."""
     sizes = np.array([config.num_train, config.num_hold_out, config.num_test])
     x, y, _ = jaxnn.data.load("circle", num_examples=int(sizes.sum()), noise=0.0, seed=seed).batch
-    flips = np.random.default_rng(seed).random(len(y)) < config.flipped
+    flips = np.random.default_rng(seed + 3000).random(len(y)) < config.flipped
     x, y = np.asarray(x) / 5, np.where(flips, 1 - np.asarray(y), y)
     cuts = np.cumsum(sizes)[:-1]
     return tuple(jaxnn.Batch(*part) for part in zip(np.split(x, cuts), np.split(y, cuts), strict=True))
@@ -166,46 +168,55 @@ def answer(report: dict[str, Any]) -> str:
     test, saved = report["test"], report["saved"]["log_likelihood"]
     accuracy, patience = report["saved"]["accuracy"], report["patience"]
     means = {name: np.mean(test[name]["log_likelihood"]) for name in test}
+    median = np.median(np.subtract(test["best"]["log_likelihood"], test["last"]["log_likelihood"]))
     return (
         f"Where the hold-out is best, here after a median of {np.median(report['best_epoch']):.0f} epochs: it saves "
-        f"{saved['mean']:.2f} nats per new example ({saved['low']:.2f} to {saved['high']:.2f}; {means['best']:.2f} in "
-        f"place of {means['last']:.2f}), but only {100 * accuracy['mean']:.1f} points of accuracy "
-        f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}), and a patience of "
+        f"{saved['mean']:.2f} nats per new example ({saved['low']:.2f} to {saved['high']:.2f}; median {median:.2f}; "
+        f"{means['best']:.2f} in place of {means['last']:.2f}), but only {100 * accuracy['mean']:.1f} points of "
+        f"accuracy ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}), and a patience of "
         f"{report['config']['patience']} epochs saves {patience['epochs_saved']['mean']:.0%} of the epochs."
     )
 
 
 def draw(report: dict[str, Any]) -> Any:
     """Return the figure: the curves, and what one network believes where it should have stopped and at the end."""
-    figure, axes = new_figure(10.5, 3.9, 1, 3, width_ratios=(1.55, 1, 1))
+    figure, axes = new_figure(10.5, 4.2, 1, 3, width_ratios=(1.55, 1, 1))
     curves, *maps = axes[0]
     train, hold_out, each = (np.array(report[name], float) for name in ("train", "hold_out", "each"))
     epochs, at = np.arange(len(train)), np.array(report["best_epoch"])
     curves.plot(epochs[::EVERY], each.T, color=GREY, linewidth=0.5, alpha=0.6)
-    curves.plot(epochs, train, color=DARK, linewidth=1.8, label="training, mean of the seeds")
-    curves.plot(epochs, hold_out, color=BLUE, linestyle="--", linewidth=1.8, label="hold-out, mean")
+    curves.plot(epochs, train, color=DARK, linewidth=1.8, label="training, median of the seeds")
+    curves.plot(epochs, hold_out, color=BLUE, linestyle="--", linewidth=1.8, label="hold-out, median")
     curves.plot([], [], color=GREY, linewidth=0.8, label="hold-out, each seed")
     curves.plot(at, report["best_value"], "o", color=ORANGE, markersize=4, label="where it is best")
     curves.axhline(report["best_possible"], color=DARK, linestyle=":", linewidth=1)
     curves.text(
         epochs[-1], report["best_possible"], "the best possible on new examples", ha="right", va="bottom", fontsize=8
     )
-    curves.set_ylim(1.05 * each.min(), 0.05)
+    deepest = each[each[:, -1].argmin()]
+    low = 1.05 * np.sort(each[:, -1])[1]  # one may fall so far that no other can be told
+    curves.set_ylim(low, 0.05)
+    if deepest[-1] < low:
+        left = epochs[::EVERY][deepest < low][0]
+        curves.text(left, low, f"  one falls to {deepest[-1]:.1f}", va="bottom", fontsize=8)
     curves.set_xlabel("epoch")
     curves.set_ylabel("log likelihood (nats per example)")
-    curves.legend(frameon=False, fontsize=8, loc="lower left")
+    curves.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
     x, y = np.array(report["shown"]["x"]), np.array(report["shown"]["y"])
     for ax, name, epoch in zip(maps, ("best", "last"), (at[0], epochs[-1]), strict=True):
         chance = np.array(report["map"][name]).reshape(SIDE, SIDE)
         image = ax.imshow(chance, vmin=0, vmax=100, cmap="Greys", origin="lower", extent=(-EXTENT, EXTENT) * 2)
         for label, marker, color in ((0, "o", "white"), (1, "^", ORANGE)):
-            ax.scatter(*x[y == label].T, s=22, marker=marker, color=color, edgecolor="black", linewidth=0.7)
-        ax.set_title(f"One of them after epoch {epoch}{' (best)' if name == 'best' else ''}", fontsize=10)
+            look = {"marker": marker, "color": color, "edgecolor": "black", "linewidth": 0.7}
+            ax.scatter(*x[y == label].T, s=22, **look, label=f"y = {label}")
+        seed = report["config"]["seed"]
+        ax.set_title(f"Seed {seed} after epoch {epoch}{' (its best)' if name == 'best' else ''}", fontsize=10)
         ax.set_xticks([-1, 0, 1])
         ax.set_yticks([-1, 0, 1])
         ax.set_xlabel("$x_1$")
     maps[0].set_ylabel("$x_2$")
+    maps[0].legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     figure.colorbar(image, ax=maps, shrink=0.75, label="P(y = 1 | x), %")
     return figure
 
@@ -218,7 +229,10 @@ def check(report: dict[str, Any]) -> None:
     assert hold_out.max() > hold_out[0], "the hold-out rises first"
     assert hold_out[-1] < hold_out[half] < hold_out.max() - 0.1, "and then it falls and falls"
     assert hold_out[-1] < -np.log(2), "below a coin's"
-    assert report["saved"]["log_likelihood"]["low"] > 0.3, "stopping saves log likelihood"
+    assert report["saved"]["log_likelihood"]["low"] > 0, "stopping saves log likelihood"
     assert report["patience"]["epochs_saved"]["low"] > 0.5, "patience saves most of the epochs"
-    best = np.mean(report["test"]["best"]["log_likelihood"])
-    assert -np.log(2) < best < report["best_possible"], "stopped, it beats a coin, and nobody beats the best possible"
+    best, last = (np.array(report["test"][name]["log_likelihood"]) for name in ("best", "last"))
+    assert -np.log(2) < best.mean() < report["best_possible"], (
+        "stopped, it beats a coin, and nobody beats the best possible"
+    )
+    assert (best - last).min() > 0.2, "in each run it saves some"

@@ -10,7 +10,8 @@ Four classifiers of each data set, all with the same last step, a linear model o
 
 `circle`, `xor` and `spiral` are points in the plane, `digits` are images of 8 x 8 pixels. What the network does besides
 the linear model on its random units is to move W and b: the difference of these two is what learning features is worth,
-and |W - W_0| / |W_0| says how far they went. Networks are small, and enough of them can represent anything (Cybenko
+and |W - W_0| / |W_0| says how far they went. The linear models have a penalty, which is picked on the hold-out on which
+the network stops. Networks are small, and enough of them can represent anything (Cybenko
 1989; Hornik 1991; Leshno, Lin, Pinkus & Schocken 1993); whether ascent finds it is asked here.
 
 Expected, before the run: raw x are worth 0.5 to 0.6 in the plane and 0.95 on digits. By hand, circle and xor are solved
@@ -19,14 +20,16 @@ Random units are worth 0.8 in the plane and less than raw pixels on digits, 0.88
 plane, the spiral included, and at 0.965 on digits: better than raw pixels, not better than the products. Its hidden
 kernels move by more than their own length.
 
-Found (5 data sets, seeds 0 to 4, 4 networks each): learning is worth 0.47 on circle, 0.39 on xor, 0.34 on the spiral,
-and 0.05 on digits. In three things reality differs. Random units are worth nothing on circle and xor (0.52, 0.51), not
-0.8: their biases begin at 0, so each is odd, tanh(-x·w) = -tanh(x·w), and no sum of odd functions tells x from -x as
-both need. On xor only a quarter of the networks with four units solve it; the others stop on lower hills, at 0.70 the
-worst: that a network can represent the answer does not say that ascent gets there. And on digits the network (0.970)
-cannot be told from raw pixels (0.965) nor from products (0.977): five splits are too few. By hand the spiral is not
-even at 0.6. Hidden kernels move by 1.0 to 2.5 times their length. (The points of the spiral are moved by noise 0.1;
-without, every data set would be the same, and the points to learn from among those of the test.)
+Found (5 data sets, seeds 0 to 4, and 8 networks for each, all from other parameters; before a review every data set had
+had the same four, and one penalty): learning is worth 0.48 on circle, 0.45 on xor, 0.30 on the spiral, and 0.03 on
+digits. In three things reality differs. Random units are worth nothing on circle and xor (0.52, 0.50), not 0.8: their
+biases begin at 0, so each is odd, tanh(-x·w) = -tanh(x·w), and no sum of odd functions tells x from -x as both need. On
+xor 45 % of the networks with four units are right in more than 0.98, and the worst in 0.72, after up to 1,000 epochs,
+which 58 % of them use up: that a network can represent the answer does not say that ascent gets there soon. And on
+digits the network (0.972) can be told neither from raw pixels (0.972) nor from products (0.980); the intervals allow
+for the images that splits share. By hand the spiral is not even at 0.6. Hidden kernels move by 1.5 to 2.4 times their
+length. (The points of the spiral are moved by noise 0.1; without, every data set would be the same, and the points to
+learn from among those of the test.)
 """
 
 from dataclasses import dataclass
@@ -39,12 +42,13 @@ import optax
 
 import jaxnn
 from experiments._figure import BLUE, DARK, GREY, ORANGE, new_figure
-from experiments._report import in_columns, interval, track
+from experiments._report import finished, in_columns, interval, track
 
 SIZES = {"circle": (2, 4, 1), "xor": (2, 4, 1), "spiral": (2, 16, 16, 1), "digits": (64, 32, 10)}
 KINDS = ("raw", "by_hand", "random", "network")
 SIDE = 28  # of a map
 SPAN = 6.0  # a map is of [-6, 6]²
+SOLVED = 0.98  # test accuracy
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ class Config:
       num_seeds: data sets of each kind (of digits: splits).
       num_inits: networks for each of them.
       max_epochs, patience, learning_rate: of Adam, 32 examples a step.
-      l2: penalty of the linear models.
+      l2s: penalties of the linear models, to pick from.
       seed: of the first data set; the hold-out sets in the plane have seed + 1000 and on, the test sets seed + 2000 and
-        on, the initial parameters seed + 1 and on, the data order seed + 2.
+        on, the initial parameters seed + 3000 and on, other ones for each data set, the data orders seed + 4000 and on.
     """
 
     data: tuple[str, ...] = ("circle", "xor", "spiral", "digits")
@@ -69,15 +73,15 @@ class Config:
     num_test: int = 2000
     noise: float = 0.1
     num_seeds: int = 5
-    num_inits: int = 4
-    max_epochs: int = 300
-    patience: int = 40
+    num_inits: int = 8
+    max_epochs: int = 1000
+    patience: int = 100
     learning_rate: float = 0.01
-    l2: float = 1e-3
+    l2s: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
     seed: int = 0
 
 
-QUICK = Config(data=("circle", "xor"), num_seeds=2, num_inits=3)
+QUICK = Config(data=("circle", "xor"), num_seeds=2, num_inits=4, l2s=(1e-4, 1e-2))
 
 
 def plane_by_hand(x: Any) -> Any:
@@ -114,55 +118,58 @@ def one_kind(config: Config, name: str) -> dict[str, Any]:
     network = jaxnn.LogLikelihood(jaxnn.Mlp(sizes, activation=jaxnn.tanh), likelihood)
     by_hand = digits_by_hand if name == "digits" else plane_by_hand
     num_by_hand = by_hand(jnp.ones(sizes[0])).size
-    accuracy, moved, drawn = {kind: [] for kind in KINDS}, [], {}
+    accuracy, moved, epochs, drawn = {kind: [] for kind in KINDS}, [], [], {}
 
-    def linear(train: Any, test: Any, features: Any = None, width: int | None = None) -> float:
+    def linear(parts: Any, features: Any = None, width: int | None = None) -> float:
+        train, hold_out, test = parts
         model = jaxnn.Linear(width or train.num_features, sizes[-1], features=features)
-        objective = jaxnn.LogLikelihood(model, likelihood, config.l2)
-        found = jaxnn.optimum.newton(objective, model.init(0), train, tolerance=1e-5)
-        return share_right(objective, found.params, test)
+        found = [
+            jaxnn.optimum.newton(
+                jaxnn.LogLikelihood(model, likelihood, l2), model.init(0), train, tolerance=1e-5, solver="cg"
+            ).params
+            for l2 in config.l2s
+        ]
+        plain = jaxnn.LogLikelihood(model, likelihood)
+        best = max(found, key=lambda params: jaxnn.evaluate(plain, params, hold_out).log_likelihood)
+        return jaxnn.evaluate(plain, best, test).accuracy
 
-    for seed in track(range(config.seed, config.seed + config.num_seeds), name):
-        train, hold_out, test = load(config, name, seed)
-        runs = jaxnn.sweep(
-            network,
-            optax.adam,
-            train,
-            hold_out,
-            grid={
-                "learning_rate": config.learning_rate,
-                "seed": range(config.seed + 1, config.seed + 1 + config.num_inits),
-                "order": config.seed + 2,
-            },
-            max_epochs=config.max_epochs,
-            patience=config.patience,
+    for i in track(range(config.num_seeds), name):
+        parts = train, hold_out, test = load(config, name, config.seed + i)
+        first = config.seed + 3000 + config.num_inits * i
+        grid = {
+            "learning_rate": config.learning_rate,
+            "seed": range(first, first + config.num_inits),
+            "order": config.seed + 4000 + i,
+        }
+        runs = finished(
+            jaxnn.sweep(
+                network, optax.adam, train, hold_out, grid=grid, max_epochs=config.max_epochs, patience=config.patience
+            )
         )
-        accuracy["raw"].append([linear(train, test)])
-        accuracy["by_hand"].append([linear(train, test, by_hand, num_by_hand)])
-        accuracy["network"].append([share_right(network, one.params, test) for one in runs])
+        epochs += [row["epochs"] for row in runs.rows()]
+        accuracy["raw"].append([linear(parts)])
+        accuracy["by_hand"].append([linear(parts, by_hand, num_by_hand)])
+        accuracy["network"].append([jaxnn.evaluate(network, one.params, test).accuracy for one in runs])
         accuracy["random"].append([])
+        moved.append([])
         for one in runs:
             start = network.model.init(one.settings["seed"])
-            at_random = (with_hidden_units(network.model, start, ds) for ds in (train, test))
-            accuracy["random"][-1].append(linear(*at_random))
+            accuracy["random"][-1].append(linear([with_hidden_units(network.model, start, ds) for ds in parts]))
             hidden = zip(one.params[:-1], start[:-1], strict=True)
-            moved.append(np.mean([_distance(a.kernel, b.kernel) for a, b in hidden]))
-        if seed == config.seed:
-            drawn = pictures(network, runs.best().params, train)
+            moved[-1].append(np.mean([_distance(a.kernel, b.kernel) for a, b in hidden]))
+        drawn = drawn or pictures(network, runs.best().params, train)
     means = {kind: np.mean(accuracy[kind], axis=1) for kind in KINDS}  # one a data set
+    overlap = 0.25 / 0.6 if name == "digits" else 0.0  # splits of one data set share images
     return {
-        "accuracy": {kind: interval(means[kind]) for kind in KINDS},
-        "gain_over": {kind: interval(means["network"] - means[kind]) for kind in KINDS[:-1]},
+        "accuracy": {kind: interval(means[kind], overlap) for kind in KINDS},
+        "gain_over": {kind: interval(means["network"] - means[kind], overlap) for kind in KINDS[:-1]},
         "lowest_network": np.min(accuracy["network"]),
-        "solved": np.mean(np.array(accuracy["network"]) > 0.98),
-        "moved": float(np.mean(moved)),
+        "solved": np.mean(np.array(accuracy["network"]) > SOLVED),
+        "still_climbing": np.mean(np.array(epochs) == config.max_epochs),
+        "moved": interval(np.mean(moved, axis=1), overlap),
+        "moved_least": np.min(moved),
         **drawn,
     }
-
-
-def share_right(objective: Any, params: Any, test: Any) -> float:
-    """Return the accuracy on test."""
-    return float((np.asarray(jaxnn.predict(objective, params, test)) == np.asarray(test.batch.y)).mean())
 
 
 def _distance(a: Any, b: Any) -> float:
@@ -209,10 +216,12 @@ def _to_255(a: Any) -> np.ndarray:
 
 def table(report: dict[str, Any]) -> str:
     """Return the test accuracies: a row a data set."""
-    rows = [["test accuracy", *(kind.replace("_", " ") for kind in KINDS), "lowest network", "|W - W0| / |W0|"]]
+    rows = [["test accuracy", *(kind.replace("_", " ") for kind in KINDS), "solved", "lowest", "|W - W0| / |W0|"]]
     for name, at in report["found"].items():
         means = [f"{at['accuracy'][kind]['mean']:.4f}" for kind in KINDS]
-        rows += [[name, *means, f"{at['lowest_network']:.4f}", f"{at['moved']:.2f}"]]
+        rows += [
+            [name, *means, f"{at['solved']:.0%}", f"{at['lowest_network']:.4f}", f"{at['moved']['mean']:.2f}"],
+        ]
     return in_columns(rows)
 
 
@@ -222,16 +231,20 @@ def answer(report: dict[str, Any]) -> str:
     def of(kind: str) -> str:
         return ", ".join(f"{at['accuracy'][kind]['mean']:.3f}" for at in report["found"].values())
 
-    lowest, worst = min((at["lowest_network"], name) for name, at in report["found"].items())
+    moved = min(at["moved"]["mean"] for at in report["found"].values())
     return (
-        f"A network learns them: on {', '.join(report['found'])} it is right in {of('network')} of the test examples "
-        f"(its worst run: {lowest:.2f}, on {worst}), a linear model of the same hidden units before they learn in "
-        f"{of('random')}, of the raw inputs in {of('raw')}, and of features made by hand in {of('by_hand')}."
+        f"A network learns them: on {', '.join(report['found'])} it is right in {of('network')} of the test examples, "
+        f"a linear model of the same hidden units before they learn in {of('random')}, of the raw inputs in "
+        f"{of('raw')}, and of features made by hand in {of('by_hand')}; hidden kernels move by {moved:.1f} times their "
+        f"length or more, but of the networks on xor, small ones, only {report['found']['xor']['solved']:.0%} solve it."
     )
 
 
 def draw(report: dict[str, Any]) -> Any:
     """Return the figure: a row a data set, with accuracies, what the network says, and what its hidden units are."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     found = report["found"]
     figure, axes = new_figure(10.5, 1.75 * len(found) + 0.5, len(found), 6, width_ratios=(2.2, 1, 1, 1, 1, 1))
     for row, (name, at) in zip(axes, found.items(), strict=True):
@@ -249,6 +262,16 @@ def draw(report: dict[str, Any]) -> Any:
             _draw_map(ax, unit, 0, 255, blurred=name != "digits")
             ax.set_title(f"{'kernel of' if name == 'digits' else 'hidden'} unit {i + 1}", fontsize=9)
     axes[-1, 0].set_xlabel("test accuracy (mean over data sets, 95 %)")
+    point = {"linestyle": "none", "markersize": 5}
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", markerfacecolor="white", color=DARK, label="y = 0", **point),
+            Line2D([], [], marker="s", color=BLUE, label="y = 1", **point),
+            Patch(facecolor=DARK, edgecolor=DARK, label="hidden unit at +1; largest weight of a kernel"),
+            Patch(facecolor="white", edgecolor=DARK, label="unit at -1; the same weight below 0"),
+        ],
+        loc="outside lower center", ncols=4, frameon=False, fontsize=9,
+    )  # fmt: skip
     return figure
 
 
@@ -266,32 +289,37 @@ def _draw_map(ax: Any, values: Any, low: float, high: float, blurred: bool) -> N
 
 
 def _draw_accuracies(ax: Any, name: str, accuracy: dict[str, Any]) -> None:
-    looks = zip(KINDS, (GREY, ORANGE, "0.8", BLUE), (None, "//", None, None), strict=True)
-    for i, (kind, colour, hatch) in enumerate(looks):
+    looks = zip(KINDS, (GREY, ORANGE, DARK, BLUE), ("s", "^", "D", "o"), strict=True)
+    for i, (kind, colour, marker) in enumerate(looks):
         at = accuracy[kind]
-        ax.barh(-i, at["mean"], color=colour, height=0.72, hatch=hatch, edgecolor="white", linewidth=0)
-        ax.plot([at["low"], min(at["high"], 1)], [-i, -i], color=DARK, linewidth=1.2)
-        ax.text(1.02, -i, f"{at['mean']:.3f}", va="center", fontsize=9)
+        ax.axhline(-i, color="0.9", linewidth=0.7, zorder=0)
+        ax.plot([at["low"], min(at["high"], 1)], [-i, -i], color=colour, linewidth=2)
+        ax.plot(at["mean"], -i, marker, color=colour, markersize=7, clip_on=False)
+        ax.text(1.02, -i, f"{at['mean']:.3f}", va="center", fontsize=9, transform=ax.get_yaxis_transform())
     labels = ("linear, raw", "linear, by hand", "linear, random units", "network")
     ax.set_yticks([-i for i in range(4)], labels, fontsize=9)
-    ax.set_xlim(0.4, 1.0)
-    ax.set_title(name, fontsize=10, loc="left", weight="bold")
+    ax.set(xlim=(0.89, 1.0) if name == "digits" else (0.45, 1.0), ylim=(-3.6, 0.6))
+    ax.set_title(f"{name} (another scale)" if name == "digits" else name, fontsize=10, loc="left", weight="bold")
 
 
 def check(report: dict[str, Any]) -> None:
     """Assert the headline, as it was found."""
     found = report["found"]
     mean = {name: {kind: at["accuracy"][kind]["mean"] for kind in KINDS} for name, at in found.items()}
-    for name in {"circle", "xor"} & set(found):
+    assert set(found) in ({"circle", "xor"}, set(SIZES)), "circle and xor are asked, or all four"
+    for name in ("circle", "xor"):
         assert mean[name]["raw"] < 0.6 and mean[name]["random"] < 0.6, f"{name}: neither x nor random units are enough"
         assert mean[name]["by_hand"] > 0.99, f"{name}: the feature that solves it is in the list"
-    for name in {"circle", "xor", "spiral"} & set(found):
-        assert found[name]["gain_over"]["random"]["mean"] > 0.3, f"{name}: the network has learnt its features"
+    for name, at in found.items():
+        assert at["moved"]["mean"] > 0.8, f"{name}: hidden kernels move by about their own length or more"
+        if name != "digits":
+            assert at["gain_over"]["random"]["mean"] > 0.2, f"{name}: the network has learnt its features"
     for name in {"circle", "spiral"} & set(found):
-        assert mean[name]["network"] > 0.97, f"{name}: the network solves it"
+        assert found[name]["solved"] > 0.95, f"{name}: networks solve it"
+    assert 0 < found["xor"]["solved"] < 0.8, "xor: some networks solve it, others do not"
     if "spiral" in found:
         assert mean["spiral"]["by_hand"] < 0.7, "spiral: nobody thought of the feature that solves it"
     if "digits" in found:
         assert found["digits"]["gain_over"]["random"]["low"] > 0, "digits: learnt units are better than random ones"
         assert found["digits"]["gain_over"]["raw"]["low"] < 0, "digits: but not surely better than raw pixels"
-        assert found["digits"]["gain_over"]["by_hand"]["mean"] < 0, "digits: and no better than products of neighbours"
+        assert found["digits"]["gain_over"]["by_hand"]["low"] < 0, "digits: nor than products of neighbours"

@@ -11,12 +11,14 @@ costs as the number of parameters, 1 : 13 : 17, softmax regression somewhat more
 4 and 9, 7 and 2, 3 and 5. Networks of the same sizes share them: at least a third of those of one network are made
 by all five, and with great confidence.
 
-Found (seeds 0, 3, 6, 9, 12): softmax regression 0.9260 and one hidden layer 0.9778, as expected. Three are no better:
-0.9765, in 4 to 8 epochs where one takes all 10. The difference, -0.0013, has the interval -0.0052 to +0.0027; without
-the one seed that stopped at epoch 4 it is 0.0000. Epochs cost 1 : 5 : 9 (on a busy machine), so small products are the
-dear ones. The pairs are those expected; the ten most frequent of 90 mistakes make up 37 %. What all five seeds misread
-is 85 % of one network's mistakes without a hidden layer, 44 % with one, and 31 % with three, which is below the
-expected third; 49 images are misread by all fifteen runs.
+Found (seeds 0, 3, 6, 9, 12; up to 20 epochs, since of 10, the first design, one hidden layer took all): softmax
+regression 0.9272 and one hidden layer 0.9778, as expected, which leaves fewer than a third of the errors. Three are no
+better: 0.9759, best at epochs 4 to 8 where one is at 10 to 14, so the limit of epochs does not decide. The difference,
+-0.0019, has the interval -0.0045 to +0.0007. Intervals are over hold-out, initial parameters and order, for these test
+images. Epochs cost about 1 : 5 : 8 (on a busy machine), so small products are the dear ones. The pairs are those
+expected; the ten most frequent of 90 mistakes make up 36 %. What all five seeds misread is 87 % of one network's
+mistakes without a hidden layer, 43 % with one, and 24 % with three, which is below the expected third; 38 images are
+misread by all fifteen runs.
 """
 
 import itertools
@@ -28,8 +30,8 @@ import numpy as np
 import optax
 
 import jaxnn
-from experiments._figure import DARK, GREY, STYLES, show_image
-from experiments._report import in_columns, interval, track
+from experiments._figure import DARK, GREY, STYLES, grey, show_image
+from experiments._report import finished, in_columns, interval, track
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Config:
     data: str = "mnist"
     hidden_layers: tuple[int, ...] = (0, 1, 3)
     width: int = 128
-    max_epochs: int = 10
+    max_epochs: int = 20
     patience: int = 3
     learning_rate: float = 1e-3
     batch_size: int = 128
@@ -63,10 +65,10 @@ QUICK = Config(
     data="digits",
     hidden_layers=(0, 1),
     width=32,
-    max_epochs=15,
+    max_epochs=10,
     learning_rate=5e-3,
     batch_size=32,
-    num_seeds=3,
+    num_seeds=2,
     shown=8,
 )
 
@@ -106,7 +108,7 @@ def run(config: Config) -> dict[str, Any]:
             "label": y[shown],
             "read_as": read_as[shown],
             "probability": deepest[shown, read_as[shown]],
-            "image": np.rint(255 * x[shown] / x.max()).astype(int),
+            "image": grey(x[shown]),
         },
     }
 
@@ -116,17 +118,19 @@ def _one_run(config: Config, layers: int, seed: int, train: Any, hold_out: Any, 
     sizes = (train.num_features, *(config.width,) * layers, train.schema.num_classes)
     objective = jaxnn.LogLikelihood(jaxnn.Mlp(sizes, activation=jaxnn.relu), jaxnn.categorical)
     params = objective.model.init(seed + 1)
-    result = jaxnn.fit(
-        objective,
-        optax.adam,
-        params,
-        train,
-        hold_out,
-        plan=jaxnn.MiniBatch(config.batch_size),
-        max_epochs=config.max_epochs,
-        patience=config.patience,
-        key=seed + 2,
-        learning_rate=config.learning_rate,
+    result = finished(
+        jaxnn.fit(
+            objective,
+            optax.adam,
+            params,
+            train,
+            hold_out,
+            plan=jaxnn.MiniBatch(config.batch_size),
+            max_epochs=config.max_epochs,
+            patience=config.patience,
+            key=seed + 2,
+            learning_rate=config.learning_rate,
+        )
     )
     found = jaxnn.evaluate(objective, result.params, test)
     return {
@@ -144,8 +148,10 @@ def _one_run(config: Config, layers: int, seed: int, train: Any, hold_out: Any, 
 
 
 def _of_network(runs: list[dict[str, Any]], wrong: np.ndarray) -> dict[str, Any]:
-    """Return the figures of one network over its seeds; `wrong` is `bool[seeds, N]`."""
-    num_epochs = min(len(one["hold_out_accuracy"]) for one in runs)
+    """Return the figures of one network over its seeds; `wrong` is `bool[seeds, N]`.
+
+    Intervals are over hold-out, initial parameters and data order, for these test images: every seed reads the same.
+    """
     return {
         "name": runs[0]["name"],
         "parameters": runs[0]["parameters"],
@@ -154,7 +160,7 @@ def _of_network(runs: list[dict[str, Any]], wrong: np.ndarray) -> dict[str, Any]
         "log_likelihood": interval(one["log_likelihood"] for one in runs),
         "best_epochs": [one["best_epoch"] for one in runs],
         "seconds_per_epoch": float(np.median([one["seconds_per_epoch"] for one in runs])),
-        "hold_out_accuracy": np.mean([one["hold_out_accuracy"][:num_epochs] for one in runs], axis=0),
+        "hold_out_accuracies": [one["hold_out_accuracy"] for one in runs],
         "wrong_on_average": float(wrong.sum(axis=1).mean()),
         "wrong_ever": int(wrong.any(axis=0).sum()),
         "wrong_always": int(wrong.all(axis=0).sum()),
@@ -175,9 +181,25 @@ def _share_of_top(report: dict[str, Any], count: int = 10) -> float:
     return sum(often[:count]) / sum(often)
 
 
+def _span(epochs: list[int]) -> str:
+    return f"{min(epochs)} to {max(epochs)}"
+
+
 def table(report: dict[str, Any]) -> str:
     """Return accuracy, log likelihood, time and shared mistakes of each network."""
-    rows = [["network", "parameters", "accuracy", "95 %", "log likelihood", "s/epoch", "misread", "by all seeds"]]
+    rows = [
+        [
+            "network",
+            "parameters",
+            "accuracy",
+            "95 %",
+            "log likelihood",
+            "best epochs",
+            "s/epoch",
+            "misread",
+            "by all seeds",
+        ]
+    ]
     for of in report["networks"]:
         accuracy = of["accuracy"]
         rows.append(
@@ -187,6 +209,7 @@ def table(report: dict[str, Any]) -> str:
                 f"{accuracy['mean']:.4f}",
                 f"{accuracy['low']:.4f}..{accuracy['high']:.4f}",
                 f"{of['log_likelihood']['mean']:.4f}",
+                _span(of["best_epochs"]),
                 f"{of['seconds_per_epoch']:.2f}",
                 f"{of['wrong_on_average']:.0f}",
                 str(of["wrong_always"]),
@@ -205,7 +228,8 @@ def answer(report: dict[str, Any]) -> str:
     """Return the finding in one sentence."""
     networks = ", ".join(
         f"{of['name']} reads {of['accuracy']['mean']:.2%} right "
-        f"(±{(of['accuracy']['high'] - of['accuracy']['mean']):.2%}, {of['seconds_per_epoch']:.2g} s an epoch)"
+        f"(±{(of['accuracy']['high'] - of['accuracy']['mean']):.2%}; best at epochs {_span(of['best_epochs'])}, "
+        f"{of['seconds_per_epoch']:.2g} s each)"
         for of in report["networks"]
     )
     deepest = report["networks"][-1]
@@ -279,20 +303,23 @@ def _in_two(name: str) -> str:
 
 
 def _draw_curves(ax: Any, networks: list[dict[str, Any]]) -> None:
-    """Show the error on the hold-out after each epoch."""
+    """Show the error of every seed on its hold-out after each epoch, and their mean while none has stopped."""
     for of, style in zip(networks, STYLES, strict=False):
-        error = 100 * (1 - np.array(of["hold_out_accuracy"]))
-        ax.plot(np.arange(1, len(error)), error[1:], label=of["name"], markersize=4, **style)
+        seeds = [100 * (1 - np.array(accuracy)) for accuracy in of["hold_out_accuracies"]]
+        for error in seeds:
+            ax.plot(np.arange(1, len(error)), error[1:], color=style["color"], linewidth=0.7, alpha=0.45)
+        mean = np.mean([error[: min(map(len, seeds))] for error in seeds], axis=0)
+        ax.plot(np.arange(1, len(mean)), mean[1:], label=of["name"], markersize=4, **style)
     ax.set_yscale("log")
     ticks = [1, 2, 3, 5, 10, 20, 50]
     ax.set_yticks(ticks, map(str, ticks))
     ax.set_yticks([], minor=True)
-    seen = np.concatenate([100 * (1 - np.array(of["hold_out_accuracy"][1:])) for of in networks])
+    seen = np.concatenate([100 * (1 - np.array(a[1:])) for of in networks for a in of["hold_out_accuracies"]])
     ax.set_ylim(0.85 * seen.min(), 1.15 * seen.max())
     ax.set_xlabel("epoch")
     ax.set_ylabel("hold-out error (%), logarithmic")
     ax.legend(frameon=False, fontsize=8)
-    ax.set_title("While they learn, mean over seeds", fontsize=10, loc="left")
+    ax.set_title("Each seed; the mean until the first stops", fontsize=10, loc="left")
 
 
 def _draw_confusion(ax: Any, report: dict[str, Any]) -> None:
@@ -317,7 +344,7 @@ def _draw_confusion(ax: Any, report: dict[str, Any]) -> None:
 def check(report: dict[str, Any]) -> None:
     """Assert the headline, as it was found: all of it on MNIST, on digits that mistakes are shared."""
     networks, shown = report["networks"], report["shown"]
-    assert all(of["wrong_always"] > 0.25 * of["wrong_on_average"] for of in networks), "seeds share their mistakes"
+    assert all(of["wrong_always"] > 0.15 * of["wrong_on_average"] for of in networks), "seeds share their mistakes"
     assert all(label != read for label, read in zip(shown["label"], shown["read_as"], strict=True)), "all are misread"
     assert networks[1]["accuracy"]["mean"] > networks[0]["accuracy"]["mean"], "a hidden layer reads better than none"
     if report["config"]["data"] == "digits":
@@ -325,7 +352,8 @@ def check(report: dict[str, Any]) -> None:
     for of, benchmark in zip(networks, BENCHMARKS, strict=False):
         assert abs(of["accuracy"]["mean"] - benchmark) < 0.002, f"{of['name']} reads as well as in the benchmark"
     hidden, depth = report["gains"]
-    assert hidden["low"] > 0.04, "a hidden layer saves two mistakes in three"
+    errors = [1 - of["accuracy"]["mean"] for of in networks]
+    assert hidden["low"] > 0 and errors[1] < errors[0] / 3, "a hidden layer saves two mistakes in three"
     assert depth["low"] < 0, "three hidden layers are not surely better than one"
     assert _share_of_top(report) > 0.3, "ten of the 90 mistakes make up a third"
     assert shown["probability"][0] > 0.99, "some mistakes are made with great confidence"

@@ -34,11 +34,14 @@ import numpy as np
 
 import jaxnn
 from experiments._figure import DARK, GREY, ORANGE, PALE, STYLES, new_figure
+from experiments._petals import log_likelihood
 from experiments._report import in_columns
 
 NORMS = {"l2": 2, "l1": 1, "linf": jnp.inf}
 SHOWN, POINT = "valley", (-0.9, 0.5)  # where the figure looks closely
 REACH, SIDE = 1.05, 41
+LEVELS = (-160, -120, -80, -50, -30, -20, -10, -6, -4, -3, -2, -1)  # of the valley, drawn
+BEST = {"marker": "X", "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}  # the best steps, drawn
 SAME = 1e-5  # radians; the steps that are tried lie closer
 STRAIGHT = ("plane", "round hill")  # here all paths uphill are
 
@@ -69,21 +72,13 @@ QUICK = Config(functions=("round hill", "long hill", "log likelihood"), points=5
 
 def functions() -> dict[str, Callable]:
     """Return the functions of two numbers, the last one a log likelihood."""
-    iris = jaxnn.data.load("iris").batch
-    x = np.asarray(iris.x, float)[:, 2:]  # petals
-    batch = jaxnn.Batch((x - x.mean(0)) / x.std(0), np.asarray(iris.y == 2).astype(int))
-
-    def log_prob(w: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jax.nn.log_sigmoid(jnp.where(y == 1, 1, -1) * (w @ x))
-
-    objective = jaxnn.from_function(log_prob)
     return {
         "plane": lambda w: 3 * w[0] - 4 * w[1],
         "round hill": lambda w: -0.5 * ((w[0] - 2) ** 2 + (w[1] - 1) ** 2),
         "long hill": lambda w: -0.5 * (w[0] - 2) ** 2 - 5 * (w[1] - 1) ** 2,
         "valley": lambda w: -((1 - w[0]) ** 2) - 10 * (w[1] - w[0] ** 2) ** 2,
         "waves": lambda w: jnp.sin(3 * w[0] + 1) * jnp.cos(2 * w[1]),
-        "log likelihood": lambda w: objective(w, batch),
+        "log likelihood": log_likelihood(),
     }
 
 
@@ -106,10 +101,13 @@ def _compare(g: Callable, points: np.ndarray, lengths: np.ndarray, config: Confi
         gained, possible = g(w + step["l2"]) - g(w), g(w + best["l2"]) - g(w)
         return {"angle": jax.tree.map(_angle, step, best), "lost": 1 - gained / possible}
 
-    of_points = jax.vmap(compare, (0, None))
-    compiled = jax.jit(lambda w, lengths: jax.lax.map(lambda epsilon: of_points(w, epsilon), lengths))
-    turning = jax.jit(jax.vmap(lambda w: _turning(g, w)))
-    return jax.device_get(compiled(points, lengths)) | {"turning": np.asarray(turning(points))}
+    @jax.jit
+    def all_points(w: jax.Array, lengths: jax.Array) -> dict[str, Any]:
+        of_points = jax.vmap(compare, (0, None))
+        turning = jax.vmap(lambda w: _turning(g, w))(w)
+        return jax.lax.map(lambda epsilon: of_points(w, epsilon), lengths) | {"turning": turning}
+
+    return jax.device_get(all_points(points, lengths))
 
 
 def _angle(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -230,8 +228,8 @@ def _draw_around(ax: Any, close: dict[str, Any]) -> None:
     """Draw heights around a point, circles, the gradient, and the best step of every length."""
     side = np.linspace(-REACH, REACH, SIDE)
     heights = np.array(close["heights"])
-    levels = heights.max() - np.ptp(heights) * np.linspace(1, 0, 16) ** 2  # closer in value towards the top
-    ax.contour(side, side, heights, levels=levels[:-1], colors="0.75", linewidths=0.7, linestyles="solid")
+    lines = ax.contour(side, side, heights, levels=LEVELS, colors="0.7", linewidths=0.7, linestyles="solid")
+    ax.clabel(lines, LEVELS[2::2], fmt="%g", fontsize=8, colors="0.3")
     around = np.linspace(0, 2 * np.pi, 200)
     for radius in (0.25, 0.5, 0.75, 1):
         ax.plot(radius * np.cos(around), radius * np.sin(around), color=GREY, linewidth=0.7, linestyle=":")
@@ -239,11 +237,16 @@ def _draw_around(ax: Any, close: dict[str, Any]) -> None:
     ax.annotate(
         "", n, (0, 0), arrowprops={"arrowstyle": "-|>", "color": DARK, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
     )
-    ax.plot(*best.T, color=ORANGE, marker="^", markersize=5, linestyle="-.")
+    x, y = 0.62 * n + (0.03, -0.1)
+    turn = np.degrees(np.arctan2(n[1], n[0]))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    ax.text(x, y, "gradient", ha="center", va="center", fontsize=9, rotation=turn, bbox=box)
+    ax.plot(*best.T, color=ORANGE, **BEST, linestyle="", label="best step of each length")
     ax.plot(0, 0, "o", color=DARK, markersize=5)
+    ax.legend(fontsize=8, loc="lower left", handletextpad=0.2, edgecolor="none", framealpha=1)
     ax.set_aspect("equal")
     ax.set(xlabel="$d_1$", ylabel="$d_2$")
-    ax.set_title("Best steps (triangles), gradient (arrow)", fontsize=10)
+    ax.set_title(f"The {SHOWN} around ({POINT[0]:g}, {POINT[1]:g}): heights g", fontsize=10)
 
 
 def _draw_lengths(ax: Any, close: dict[str, Any]) -> None:
@@ -254,14 +257,16 @@ def _draw_lengths(ax: Any, close: dict[str, Any]) -> None:
     around = np.linspace(0, 2 * np.pi, 721)
     circle = np.stack([np.cos(around), np.sin(around)])
     labels = {"l2": "|d|₂: the gradient", "l1": "|d|₁: one axis", "linf": "max |d|: a diagonal"}
-    for (norm, label), style in zip(labels.items(), STYLES, strict=False):
+    styles = (STYLES[0], STYLES[1], {"color": GREY, "linestyle": "-."})
+    for (norm, label), style in zip(labels.items(), styles, strict=True):
         shape = circle / np.linalg.norm(circle, NORMS[norm], axis=0)
-        ax.plot(*shape, color=style["color"], linestyle=style["linestyle"], linewidth=1.2)
+        ax.plot(*shape, color=style["color"], linestyle=style["linestyle"], linewidth=1.2, label=label)
         end = np.array(close["steps"][norm])
         ax.annotate(
             "", end, (0, 0), arrowprops={"arrowstyle": "-|>", "color": style["color"], "shrinkA": 0, "shrinkB": 0}
         )
-        ax.plot(*close["best_of_short"][norm], style["marker"], color=style["color"], markersize=7, label=label)
+    ends = np.array([close["best_of_short"][norm] for norm in NORMS])
+    ax.plot(*ends.T, color=ORANGE, **BEST | {"markersize": 9}, linestyle="", label="best short step of each")
     ax.set_aspect("equal")
     ax.set(xlim=(-1.7, 1.7), ylim=(-2.1, 1.3), xlabel="$d_1 / ε$", ylabel="$d_2 / ε$", yticks=(-1, 0, 1))
     ax.set_title("Steepest depends on the ruler", fontsize=10)
@@ -271,6 +276,8 @@ def _draw_lengths(ax: Any, close: dict[str, Any]) -> None:
 def check(report: dict[str, Any]) -> None:
     """Assert the headline, as it was found."""
     functions = report["functions"]
+    assert not set(STRAIGHT).isdisjoint(functions), f"one of the functions is a {' or a '.join(STRAIGHT)}"
+    assert curved(report), "one of the functions is curved"
     for name in set(functions) & set(STRAIGHT):
         assert np.max(functions[name]["angle"]["l2"]) < SAME, f"{name}: the gradient is the best step of any length"
     for name in curved(report):
