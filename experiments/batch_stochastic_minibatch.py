@@ -29,8 +29,8 @@ classifier. But it leads nowhere. Two steps of one rate miss 0.59 at best, and f
 meets B = 256 after some 55 epochs. Nor does B = 1 fall behind the whole batch in 100 epochs, as was expected: it only
 has to go slower, its best rate falls from 1/16 to 1/256, while the batch keeps a rate of 2 (0.0021 and 0.0024 nats in
 the end). None comes within 0.001, which was a target at first. After as many steps, where 100 epochs have as many, the
-whole batch is ahead of all others. By the clock mini-batches win, of some tens on two cores of a CPU, and single
-examples are last; but that hangs on the machine, so it is told and not asserted.
+whole batch is ahead of all others. By the clock mini-batches win, of some tens on two cores of a CPU, against single
+examples and the whole batch; but that hangs on the machine, so it is told and not asserted.
 """
 
 import time

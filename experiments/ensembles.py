@@ -22,8 +22,9 @@ of it with eight. The 64 stopped early have a higher log likelihood than the bes
 reads more digits right than all together. Calibration error of those stopped early rises as expected, from 1.0 to 1.6
 %. Trained on, it falls from 5.6 to 3.7 %, not to a third: networks that learnt from the same examples are wrong
 together, and 64 of them are still too sure, with a lower log likelihood than one that was stopped early (-0.388,
--0.352) though they read more digits right. Half the time was not reached: on a busy machine 64 at once took no
-less than one after the other. The last panel has the seconds of the run shown, on its machine, and asserts nothing.
+-0.352) though they read more digits right. Half the time was not reached: on two cores 64 at once take longer than one
+after the other, as Adam's numbers of 32 networks, a group, do not stay near a core as those of one do. The last panel
+has the seconds of the run shown, compiling included, and asserts nothing.
 """
 
 import time

@@ -22,7 +22,7 @@ are right in 90 %.
 Found (10 splits, seeds 0 to 9): the two are one. Along 200 steps w_1 - w_0 differs from w by 2e-7, the log
 likelihoods by 2e-8, and the probabilities after them by 2e-7; at the maxima, which Newton's method proves to within
 1e-9 nats, w_1 - w_0 is w to the last digit, and the probabilities differ by 2e-7. Iris 0.960 (95 %: 0.92 to 1.00),
-digits 0.960 (0.947 to 0.973), the templates 0.899 (0.887 to 0.911); the intervals allow for the flowers and images
+digits 0.960 (0.948 to 0.972), the templates 0.899 (0.887 to 0.911); the intervals allow for the flowers and images
 that splits share. The weights look more like the class means than expected, a correlation of 0.87: what makes them
 better are small differences.
 """
