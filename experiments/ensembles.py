@@ -23,8 +23,8 @@ reads more digits right than all together. Calibration error of those stopped ea
 %. Trained on, it falls from 5.6 to 3.7 %, not to a third: networks that learnt from the same examples are wrong
 together, and 64 of them are still too sure, with a lower log likelihood than one that was stopped early (-0.388,
 -0.352) though they read more digits right. Half the time was not reached: on two cores 64 at once take longer than one
-after the other, as Adam's numbers of 32 networks, a group, do not stay near a core as those of one do. The last panel
-has the seconds of the run shown, compiling included, and asserts nothing.
+after the other, probably for their parameters and moments leave the cache between two steps, as those of one do not.
+The last panel has the seconds of the run shown, compiling included, and asserts nothing.
 """
 
 import time

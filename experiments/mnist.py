@@ -15,8 +15,7 @@ Found (seeds 0, 3, 6, 9, 12; up to 20 epochs, since of 10, the first design, one
 regression 0.9272 and one hidden layer 0.9778, as expected, which leaves fewer than a third of the errors. Three are no
 better: 0.9759, best at epochs 4 to 8 where one is at 10 to 14, so the limit of epochs does not decide. The difference,
 -0.0019, has the interval -0.0045 to +0.0007. Intervals are over hold-out, initial parameters and order, for these test
-images. Epochs cost about 1 : 5 : 5 (two cores), so it is not the
-parameters that are paid for. The pairs are those
+images. Epochs cost about 1 : 5 : 5 (two cores), so it is not the parameters that are paid for. The pairs are those
 expected; the ten most frequent of 90 mistakes make up 36 %. What all five seeds misread is 87 % of one network's
 mistakes without a hidden layer, 43 % with one, and 24 % with three, which is below the expected third; 38 images are
 misread by all fifteen runs.

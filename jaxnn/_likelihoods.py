@@ -181,7 +181,7 @@ def _(primals, tangents):
 def log_softmax_at(z: Float[Array, " K *N"], y: Any) -> Float[Array, " *N"]:
     """Return log P(y | z) of examples along further axes: the same operations as for one, sums over the first axis.
 
-    XLA on a CPU sums over a short last axis several times slower.
+    A hand-written step of 256 networks 64-32-10 took 0.7 of the time that it took with K on the last axis (CPU).
     """
     wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))  # a float16 sum of many classes overflows
     return _log_softmax_at(wide, y).astype(z.dtype)

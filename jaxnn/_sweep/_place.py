@@ -17,7 +17,7 @@ from jaxnn.per_example._analysis import analyse
 
 FEWEST = 8  # lanes: a smaller program takes hardly less time
 # Bytes that one step of all lanes on a CPU may read and write. With a cache of 32 MB, 64 lanes of 784-32-10 with Adam,
-# 26 MB, took four times as long as two groups of 32.
+# 26 MB, took 1.4 times the CPU seconds of two groups of 32.
 CACHE = 2**24
 WORTH = 3e10  # FLOPs that dropping half of the lanes may save at most: below, compiling a program costs more
 
