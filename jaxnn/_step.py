@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnn._aggregates import Plain
-from jaxnn._layout import is_turned, log_likelihoods_in_columns
+from jaxnn._layout import in_columns, log_likelihoods_in_columns
 from jaxnn._objectives import weighted_log_likelihood, weighted_total
 from jaxnn._optimizer import Optimizer
 from jaxnn._state import State
@@ -43,7 +43,7 @@ def step(
         return total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
 
     def sums(params):
-        if is_turned(objective) and num_examples(batch) > 1:
+        if in_columns(objective) and num_examples(batch) > 1:
             return weighted_total(log_likelihoods_in_columns(objective, params, batch.x, batch.y), batch.weight)
         return weighted_log_likelihood(objective, params, batch)
 

@@ -66,12 +66,10 @@ def test_lines_of_one_probability_are_where_a_root_finder_finds_them():
         np.testing.assert_allclose(distance, root, atol=1e-4)
 
 
-def test_the_largest_activation_that_rounds_to_one_half_is_that_of_the_formula_in_float32():
-    z = -np.linspace(1e-7, 3e-7, 20_001, dtype=np.float32)
-    p = 1 / (1 + np.exp(-z))
-    assert p.dtype == np.float32
+def test_the_largest_activation_that_rounds_to_one_half_is_half_way_to_the_next_number():
+    # 1 + e^-z is 2 in float32 until e^-z rounds to 1 + 2 * 2^-23, half-way from 1 + 2^-23: from z = -1.5 * 2^-23 on.
     found = quick("linear_classifier")["decisions"]["largest_z_that_parts"]
-    np.testing.assert_allclose(found, np.abs(z[p >= 0.5]).max(), rtol=3e-3)
+    np.testing.assert_allclose(found, 1.5 * 2.0**-23, rtol=3e-3)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ SURVIVAL = {
         "test_going_on.py::test_a_terminated_command_of_its_own_process_exits_143_with_a_run_to_go_on_with",
     )),
     "F3": ("a kill or a power cut leaves half a file, or none", (
-        "test_kills.py::test_a_run_killed_ten_times_ends_at_the_bits_of_one_that_never_was",
+        "test_kills.py::test_a_run_killed_six_times_ends_at_the_bits_of_one_that_never_was",
         "test_kills.py::test_a_run_killed_a_hundred_times_ends_at_the_bits_of_one_that_never_was",
         "test_whole.py::test_a_fault_at_any_call_leaves_every_generation_that_is_to_be_kept",
         "test_whole.py::test_after_a_power_cut_at_any_instant_the_newest_and_the_best_generation_are_whole",

@@ -13,7 +13,15 @@ from small import bits
 
 import jaxnn
 from jaxnn import Batch, LogLikelihood, MiniBatch, Mlp, _optimizer
-from jaxnn._layout import TurnedMlp, can_turn, is_turned, log_likelihoods_in_columns, turned, turned_objective
+from jaxnn._layout import (
+    ColumnsMlp,
+    TurnedMlp,
+    can_turn,
+    in_columns,
+    log_likelihoods_in_columns,
+    turned,
+    turned_objective,
+)
 from jaxnn._models import Dense, kernel_mask
 from jaxnn._optimizer import ELEMENTWISE, as_optimizer
 from jaxnn._types import Objective
@@ -125,8 +133,8 @@ COLUMNS = {
 @pytest.mark.parametrize("case", COLUMNS)
 def test_columns_give_what_vmap_of_one_example_gives(x64, case):
     model, likelihood, y = COLUMNS[case]
-    objective = turned_objective(LogLikelihood(model, likelihood))
-    assert is_turned(objective)
+    objective = turned_objective(LogLikelihood(model, likelihood), ColumnsMlp)
+    assert in_columns(objective) and not in_columns(turned_objective(LogLikelihood(model, likelihood)))
     params = jax.tree.map(lambda a: a + 0.1, model.init(3))
     params = turned(params, params)
 
