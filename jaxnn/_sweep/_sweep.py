@@ -78,8 +78,8 @@ def sweep(
       folds: `data.k_fold(train, 5)` or `data.bootstrap(train, 100)`, in place of a hold-out: a run learns from the
         examples with a weight in `folds.train`, in place of the weights of `train`, and is judged by those in
         `folds.hold_out`. Unless the grid says which, every combination is run on each of them.
-      memory: bytes for the runs that are in one program; more of them run in groups, one after the other, and on a CPU
-        more than its cache holds.
+      memory: bytes for the runs that are in one program; more of them run in groups, one after the other. On a CPU a
+        group is also no larger than the cache holds.
       progress: True draws a line on standard error, False is silent, None draws on a terminal only; or a function of
         `SweepProgress`.
 
