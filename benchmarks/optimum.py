@@ -154,7 +154,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SET", help=f"of {', '.join(names)}")
     only = parser.parse_args().only
     path = RESULTS / "optimum.json"
-    results = json.loads(path.read_text())["results"] if path.exists() else {}  # each set keeps its latest
+    # A whole race starts anew; with --only the others keep theirs.
+    results = json.loads(path.read_text())["results"] if only != names and path.exists() else {}
     for name, l2, repeats, limit in SETS:
         if name not in only:
             continue

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from jaxnn._aggregates import as_aggregate, check_aggregate
 from jaxnn._checks import check_choice, check_integer, check_number
-from jaxnn._door import batch_arrays, check_objective, check_one_example, checked_batch, strong
+from jaxnn._door import batch_arrays, check_objective, check_one_example, checked_batch, classes_of, strong
 from jaxnn._errors import ConfigError
 from jaxnn._objectives import without_absent
 from jaxnn._optimizer import Optimizer, as_optimizer
@@ -199,7 +199,8 @@ def _ascent_step(
 ) -> tuple[State, StepInfo]:
     # Checked while tracing, so that a loop of steps does not pay for it.
     check_opt_state("ascent_step", optimizer, state)
-    check_one_example("ascent_step", objective, state.params, batch)
+    num_classes = classes_of("ascent_step", objective, state.params, batch.x)
+    check_one_example("ascent_step", objective, state.params, batch, num_classes)
     batch = without_absent(batch)
     check_aggregate("ascent_step", aggregate, objective, state.params, batch, num_examples(batch))
     (params, opt_state), (total, weight), norms = step(

@@ -4,6 +4,7 @@ Behind the door nothing can raise, so what passes is right: shapes and labels fi
 are strong (a Python float and an array would otherwise compile two programs).
 """
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from jaxnn._types import Batch, Likelihood, Objective, Params, as_jax, one_examp
 from jaxnn.data import Dataset
 
 # Only their shapes are asked for, many times: `jit` remembers them, `jax.eval_shape` would trace again, 2 ms a call.
-_initial_params = jax.jit(lambda model: model.init(0), static_argnums=0)
+_initial_params = lru_cache(lambda model: jax.eval_shape(lambda: model.init(0)))
 _log_prob = jax.jit(lambda objective, params, x, y: objective.per_example(params, x, y))
 
 
@@ -82,7 +83,7 @@ def param_arrays(who: str, objective: Any, params: Params) -> Params:
             )
     model = getattr(objective, "model", None)
     if isinstance(model, Mlp):
-        check_same_tree(who, "parameters", params, _initial_params.eval_shape(model))
+        check_same_tree(who, "parameters", params, _initial_params(model))
     return jax.tree.map(as_jax, params)
 
 
@@ -119,8 +120,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
     params = checked_params(who, objective, params)
     known_good = isinstance(data, Dataset)
     x, y, weight = batch_arrays(who, objective, params, data)
-    with in_the_name_of(who):
-        num_classes = objective.classes(params, one_example(x))
+    num_classes = classes_of(who, objective, params, x)
     if not known_good:
         check_weight(who, weight)
     if weight is not None and (is_traced(weight) or not np.asarray(weight).all()):
@@ -132,7 +132,7 @@ def checked_batch(who: str, objective: Any, params: Params, data: Any) -> Batch:
             f"{who}: the model tells apart all classes of the data; got {num_classes} classes for data with "
             f"{data.schema.num_classes}; give the model {data.schema.num_classes} outputs"
         )
-    check_one_example(who, objective, params, Batch(x, y))
+    check_one_example(who, objective, params, Batch(x, y), num_classes)
     return Batch(x, y, weight)
 
 
@@ -211,13 +211,19 @@ def _check_values(who: str, x: Any, y: Any, num_classes: int | None) -> None:
             check_labels(who, leaf, num_classes)
 
 
-def check_one_example(who: str, objective: Any, params: Params, batch: Batch) -> None:
+def classes_of(who: str, objective: Any, params: Params, x: Any) -> int | None:
+    """Return how many classes the model tells apart, None for real targets; raise where it cannot read x."""
+    with in_the_name_of(who):
+        return objective.classes(params, one_example(x))
+
+
+def check_one_example(who: str, objective: Any, params: Params, batch: Batch, num_classes: int | None) -> None:
     """Raise unless log P of one example is a floating-point scalar, and labels of classes are integers. Only shapes are
     computed.
     """
     one, one_y = one_example(batch.x), one_example(batch.y)
     dtype = jax.tree.leaves(one_y)[0].dtype
-    if objective.classes(params, one) is not None and not jnp.issubdtype(dtype, jnp.integer):
+    if num_classes is not None and not jnp.issubdtype(dtype, jnp.integer):
         raise DtypeError(f"{who}: y holds integer labels; got y.dtype={dtype}; cast with y.astype('int32')")
     try:
         with in_the_name_of(who):

@@ -261,11 +261,14 @@ def test_the_curvature_of_a_softmax_keeps_its_digits(x64):
     """uᵀ A u of examples that are almost certain: from diag(p) - p pᵀ it would be all rounding."""
     p = np.array([[1.0, 1e-20, 3e-20], [2e-30, 1.0, 1e-25], [0.25, 0.25, 0.5]])
     basis = _curvature.basis_of(True, 3)
-    got = jax.jit(_curvature.matrices)(jaxnn.categorical, p, basis)
+    got = jax.jit(_curvature.matrices)(jaxnn.categorical, p.T, basis)
+    weight = np.array([1.0, 2.0, 0.0])  # the third would hide the others
+    mean = jax.jit(_curvature.mean_matrix)(jaxnn.categorical, p.T, weight, basis)
     for u in (np.array([1.0, 0]), np.array([0, 1.0]), np.array([2.0, -0.7])):
         v = basis @ u
         want = sum(p[:, k] * p[:, m] * (v[k] - v[m]) ** 2 for k in range(3) for m in range(k))
-        np.testing.assert_allclose(u @ np.asarray(got) @ u, want, rtol=1e-13)
+        np.testing.assert_allclose(np.einsum("i,ijn,j->n", u, got, u), want, rtol=1e-13)
+        np.testing.assert_allclose(u @ np.asarray(mean) @ u, weight @ want, rtol=1e-13)
 
 
 def test_the_bound_on_h_and_the_length_of_the_path_hold():
@@ -288,7 +291,7 @@ def test_where_rounding_could_decide_nothing_is_proven(x64):
             jaxnn.bernoulli,
             np.linalg.cholesky(hessian),
             hessian,
-            rows,
+            rows.T,
             np.full(2, 1e-10),
             np.float64(0),
             np.float64(1e-9),

@@ -76,19 +76,19 @@ def gap_of(decrement: Array, ratio: Array) -> Array:
 
 
 def dense_certificate(
-    likelihood: Any, factor: Array, hessian: Array, rows: Array, terms: Array, dz: Array, decrement: Array
+    likelihood: Any, factor: Array, hessian: Array, a: Array, terms: Array, dz: Array, decrement: Array
 ) -> tuple[Array, Array]:
     """Return gap and ratio, infinite where rounding could decide, from a Hessian [M (D+1), M (D+1)], its factor, and
-    the rows [N, D+1]; terms [M (D+1)] are the sums of absolute terms of the gradient.
+    the examples a [D+1, N]; terms [M (D+1)] are the sums of absolute terms of the gradient.
 
     sup_v |Vᵀ x|² / vᵀ H v <= xᵀ (Σ_m [H⁻¹]_mm) x, with equality for M = 1.
     """
-    n, width = rows.shape
+    width, n = a.shape
     size = hessian.shape[0]
     outputs = size // width
     inverse = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(size, dtype=hessian.dtype))
     blocks = jnp.einsum("mdme->de", inverse.reshape(outputs, width, outputs, width))
-    leverage = jnp.max(jnp.sum((rows @ blocks) * rows, axis=1))
+    leverage = jnp.max(jnp.sum((blocks @ a) * a, axis=0))
     diagonal, spread = jnp.diagonal(hessian), jnp.diagonal(inverse)
     c = SELF_CONCORDANCE[type(likelihood)]
     count = n + size + (outputs + 1) ** 2

@@ -3,7 +3,7 @@
     w <- w + t H⁻¹ ∇,        H = Σ_i ω_i (Cᵀ A_i C) ⊗ x_i x_iᵀ + l2,        ω_i = weight_i / Σ weight
 
 with A_i the curvature of example i in its outputs and C the contrasts of the classes (`_curvature.basis_of`). Features
-are centred and scaled inside, which changes nothing but the rounding.
+are centred and scaled inside, which changes nothing but the rounding, and the examples lie along the last axis.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ NEAR = 4.0  # from ν² within so many tolerances on, each step tries to prove
 
 
 class Point(NamedTuple):
-    """Where the method stands: parameters, coordinates [K, D + 1], outputs, next step, and what is proven here."""
+    """Where the method stands: parameters, coordinates [K, D + 1], outputs [K, N], next step, what is proven here."""
 
     kernel: Array
     bias: Array
@@ -76,10 +76,10 @@ def ascend_by_cholesky(
     mean = jnp.where(constant, x[0], weight @ x)
     centred = x - mean
     scale = jnp.where(constant, 1, jnp.max(jnp.abs(centred), 0))
-    a = jnp.concatenate([centred / scale, jnp.ones((x.shape[0], 1))], axis=1)
+    a = jnp.concatenate([(centred / scale).T, jnp.ones((1, x.shape[0]))])  # [D + 1, N], no |a| above 1
     penalty = jnp.append(jnp.where(l2 > 0, l2 / scale**2, 0), 0)
     basis = jnp.asarray(basis_of(isinstance(likelihood, Categorical), kernel.shape[0]))
-    outputs, width = basis.shape[1], a.shape[1]
+    outputs, width = basis.shape[1], a.shape[0]
     null = jax.lax.cond(l2 > 0, lambda: jnp.zeros((width, width)), lambda: _null_space(a))
     first, second = np.triu_indices(outputs)
     pair = np.zeros((outputs, outputs), int)
@@ -105,20 +105,20 @@ def ascend_by_cholesky(
         p = spread(likelihood, z)
 
         def part(a: Array, p: Array, weight: Array) -> Array:
-            s = weight[:, None, None] * matrices(likelihood, p, basis)
-            return jax.lax.map(lambda c: (a.T * c) @ a, s[:, first, second].T)
+            s = weight * matrices(likelihood, p, basis)
+            return jax.lax.map(lambda c: (a * c) @ a.T, s[first, second])
 
-        blocks = sum_over_rows(part, a, p, weight, chunk=chunk)  # one a pair of contrasts
+        blocks = sum_over_rows(part, a, p, weight, axes=(1, 1, 0), chunk=chunk)  # one a pair of contrasts
         h = blocks[pair].transpose(0, 2, 1, 3).reshape(outputs * width, -1)
         h = h + jnp.kron(jnp.eye(outputs), jnp.diag(penalty))
         return h + jnp.kron(jnp.eye(outputs), null) * jnp.trace(h) / len(h)
 
     def point(kernel: Array, bias: Array, is_last: Array) -> Point:
         w = coordinates(kernel, bias)
-        z = a @ w.T
-        dz = output_error(a, w) + output_error(mean[None], kernel)
-        seen = weight[:, None] * residuals(likelihood, z, y)
-        g = seen.T @ a - penalty * w
+        z = w @ a
+        dz = output_error(1, w) + output_error(mean, kernel)
+        seen = weight * residuals(likelihood, z, y)
+        g = seen @ a.T - penalty * w
         on_rows = ((basis.T @ g) @ (jnp.eye(width) - null)).reshape(-1)
         h = hessian_of(z)
         factor = jnp.linalg.cholesky(h)
@@ -128,10 +128,14 @@ def ascend_by_cholesky(
         )
         step = jax.scipy.linalg.cho_solve((factor, True), on_rows)
         decrement = jnp.sqrt(jnp.maximum(on_rows @ step, 0))
-        terms = (jnp.abs(basis.T) @ (jnp.abs(seen).T @ jnp.abs(a) + penalty * jnp.abs(w))).reshape(-1)
+
+        def proven() -> tuple[Array, Array]:
+            terms = jnp.abs(basis.T) @ (jnp.abs(seen) @ jnp.abs(a.T) + penalty * jnp.abs(w))
+            return dense_certificate(likelihood, factor, h, a, terms.reshape(-1), dz, decrement)
+
         gap, ratio = jax.lax.cond(
             ~failed & (is_last | (decrement**2 <= NEAR * tolerance)),
-            lambda: dense_certificate(likelihood, factor, h, a, terms, dz, decrement),
+            proven,
             lambda: (jnp.asarray(jnp.inf), jnp.asarray(jnp.inf)),
         )
         # What all classes share changes no output: it costs its penalty.
@@ -149,9 +153,9 @@ def ascend_by_cholesky(
 
     def forward(carry: tuple) -> tuple:
         i, _, at, values, norms = carry
-        dz = at.step @ a.T
+        dz = at.step @ a
         low = slack * (1 + jnp.abs(at.value))
-        t, _ = backtrack(lambda t: value_of(at.z + t * dz.T, at.w + t * at.step), at.value, at.decrement**2, low)
+        t, _ = backtrack(lambda t: value_of(at.z + t * dz, at.w + t * at.step), at.value, at.decrement**2, low)
         i = i + 1
         new = point(*params_at(at.w + t * at.step), i >= limit)
         # Where the rounding of parameters undid the step, or only rounding is left, no later step does better.
@@ -166,17 +170,17 @@ def ascend_by_cholesky(
     # The first turn takes a step of length 0, to see where it stands: what a step needs is compiled once.
     zero, far = jnp.zeros(()), jnp.asarray(jnp.inf)
     lowest = jnp.asarray(jnp.finfo(w.dtype).min)
-    before = Point(kernel, bias, w, a @ w.T, lowest, jnp.zeros_like(w), zero, far, far, far, -far)
+    before = Point(kernel, bias, w, w @ a, lowest, jnp.zeros_like(w), zero, far, far, far, -far)
     blank = jnp.full(rows, jnp.nan)
     steps, _, at, values, norms = jax.lax.while_loop(go_on, forward, (-1, jnp.ones(()), before, blank, blank))
     seen = jnp.stack(Certificate(at.gap, at.ratio, at.decrement, at.norm, at.value, at.margin))
     return at.kernel, at.bias, seen, steps, jnp.stack([values, norms])
 
 
-def _null_space(rows: Array) -> Array:
-    """Return the projector on the directions v with rows @ v = 0 to rounding: no such direction changes an output."""
-    r = jnp.linalg.qr(rows, mode="r")
+def _null_space(a: Array) -> Array:
+    """Return the projector on the directions v with v @ a = 0 to rounding: no such direction changes an output."""
+    r = jnp.linalg.qr(a.T, mode="r")
     _, s, vt = jnp.linalg.svd(r, full_matrices=True)
     s = jnp.pad(s, (0, vt.shape[0] - s.shape[0]))
-    zero = s <= max(rows.shape) * jnp.finfo(rows.dtype).eps * s[0]
+    zero = s <= max(a.shape) * jnp.finfo(a.dtype).eps * s[0]
     return (vt.T * zero) @ vt

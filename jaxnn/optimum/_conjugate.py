@@ -28,7 +28,7 @@ STALLS = 3
 
 
 class Standing(NamedTuple):
-    """Where the method stands: coordinates [K, D + 1] in float64, outputs, and the sums at them."""
+    """Where the method stands: coordinates [K, D + 1] in float64, outputs [N, K], and the sums at them."""
 
     w: Array
     z: Array
@@ -81,10 +81,10 @@ def ascend_by_conjugate_gradients(
         return jnp.concatenate([matmul(r.T, x), jnp.sum(r, axis=0)[:, None]], axis=1).astype(wide)
 
     def value_of(z: Array, w: Array) -> Array:
-        return weight @ log_probs(likelihood, z, y).astype(wide) - 0.5 * jnp.sum(penalty * w**2)
+        return weight @ log_probs(likelihood, z.T, y).astype(wide) - 0.5 * jnp.sum(penalty * w**2)
 
     def gradient_of(z: Array, w: Array) -> Array:
-        return contrast(backward(residuals(likelihood, z, y))) - penalty * w
+        return contrast(backward(residuals(likelihood, z.T, y).T)) - penalty * w
 
     sample = n if n <= FEW * (num_features + 1) else SAMPLE * (num_features + 1)
     count = outputs if is_softmax else 1
@@ -118,7 +118,7 @@ def ascend_by_conjugate_gradients(
         return jax.lax.linalg.triangular_solve(jnp.linalg.cholesky(h + jitter * one), one, left_side=True, lower=True)
 
     def blocks_of(z: Array, alike: Array) -> Array:
-        d = narrow * diagonals(likelihood, spread(likelihood, z))
+        d = narrow * diagonals(likelihood, spread(likelihood, z, 1))
         shape = (count, *((num_features + 1,) * (2 if full else 1)))
         if count == 1:
             return gram(d[:, 0])[None]
@@ -149,7 +149,7 @@ def ascend_by_conjugate_gradients(
 
         def better(carry: tuple) -> tuple:
             k, d, r, direction, now = carry
-            along = contrast(backward(curve(likelihood, p, forward(direction)))) + penalty * direction
+            along = contrast(backward(curve(likelihood, p, forward(direction), 1))) + penalty * direction
             curvature = jnp.vdot(direction, along)
             t = jnp.where(curvature > 0, now / curvature, 0)
             d, r = d + t * direction, r - t * along
@@ -162,7 +162,7 @@ def ascend_by_conjugate_gradients(
 
     def go_on(carry: tuple) -> Array:
         at = carry[0]
-        separated = (l2 == 0) & (least_margin(likelihood, at.z, y, present) > 0)
+        separated = (l2 == 0) & (least_margin(likelihood, at.z.T, y, present) > 0)
         near = (at.steps >= 0) & (jnp.where(l2 > 0, target(at.gradient), at.predicted) <= 0.5 * tolerance)
         return (at.steps < limit) & ~near & ~separated & (at.stalls < STALLS) & jnp.isfinite(at.value)
 
@@ -170,7 +170,7 @@ def ascend_by_conjugate_gradients(
         at, values, norms = carry
         renew = (at.steps == 0) | (at.since > refresh_after)
         blocks = jax.lax.cond(renew, lambda: blocks_of(at.z, at.steps == 0), lambda: at.blocks)
-        d, k = solve(spread(likelihood, at.z), blocks, at.gradient)
+        d, k = solve(spread(likelihood, at.z, 1), blocks, at.gradient)
         dz, slope = forward(d), jnp.vdot(at.gradient, d)
         slack = 10 * jnp.finfo(low).eps * (1 + jnp.abs(at.value))
         t, value = backtrack(lambda t: value_of(at.z + t.astype(low) * dz, at.w + t * d), at.value, slope, slack)

@@ -3,6 +3,10 @@
     Bernoulli: σ(z) σ(-z);   categorical: diag(p) - p pᵀ;   Gaussian: I / σ²
 
 For these three it does not depend on y, so it is also the Fisher information of the outputs.
+
+Outputs z are [K, N], the examples along the last axis: sums over few classes then run along many examples, which took
+0.7 of the time of a product with the Hessian of 1,797 digits. Of 60,000 with 784 pixels it took 1.3: for what is wide,
+`spread` and `curve` also take the classes along the last axis.
 """
 
 from functools import cache
@@ -13,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnn._likelihoods import Bernoulli, Categorical, Gaussian
+from jaxnn._likelihoods import Bernoulli, Categorical, Gaussian, log_softmax_at
 
 KNOWN = (Bernoulli, Categorical, Gaussian)
 SELF_CONCORDANCE = {Bernoulli: 1.0, Categorical: 2.0**0.5, Gaussian: 0.0}  # the constant c of _certificate
@@ -28,37 +32,39 @@ def largest(likelihood: Any) -> Any:
 
 def log_probs(likelihood: Any, z: Array, y: Array) -> Array:
     """Return log P(y_i | z_i), dtype[N]."""
-    return jax.vmap(likelihood.log_prob)(z, y)
+    if isinstance(likelihood, Categorical):
+        return log_softmax_at(z, y)
+    return jax.vmap(likelihood.log_prob, (1, 0))(z, y)
 
 
 def residuals(likelihood: Any, z: Array, y: Array) -> Array:
-    """Return ∂ log P(y_i | z_i) / ∂z, dtype[N, K]: what was seen less what was expected."""
-    return jax.vmap(jax.grad(likelihood.log_prob))(z, y)
+    """Return ∂ log P(y_i | z_i) / ∂z, dtype[K, N]: what was seen less what was expected."""
+    return jax.grad(lambda z: jnp.sum(log_probs(likelihood, z, y)))(z)
 
 
-def spread(likelihood: Any, z: Array) -> Array:
-    """Return what `curve` needs of the outputs, dtype[N, K]: the probabilities of classes, else the diagonal."""
+def spread(likelihood: Any, z: Array, axis: int = 0) -> Array:
+    """Return what `curve` needs of the outputs, in their shape: the probabilities of classes, else the diagonal."""
     if isinstance(likelihood, Categorical):
-        return jax.nn.softmax(z)
+        return jax.nn.softmax(z, axis=axis)
     if isinstance(likelihood, Bernoulli):
         return jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
     return jnp.full_like(z, 1 / likelihood.scale**2)
 
 
-def curve(likelihood: Any, p: Array, u: Array) -> Array:
-    """Return the product of every example's curvature with u_i, dtype[N, K]; p is of `spread`."""
+def curve(likelihood: Any, p: Array, u: Array, axis: int = 0) -> Array:
+    """Return the product of every example's curvature with u_i, in the shape of u; p is of `spread`."""
     if isinstance(likelihood, Categorical):
-        return p * u - p * jnp.sum(p * u, axis=-1, keepdims=True)
+        return p * u - p * jnp.sum(p * u, axis=axis, keepdims=True)
     return p * u
 
 
 def diagonals(likelihood: Any, p: Array) -> Array:
-    """Return the diagonal of every example's curvature, dtype[N, K]."""
+    """Return the diagonal of every example's curvature, in the shape of p."""
     return p * (1 - p) if isinstance(likelihood, Categorical) else p
 
 
 def matrices(likelihood: Any, p: Array, basis: Array) -> Array:
-    """Return Cᵀ A_i C for every example's curvature A_i and the basis C [K, M], dtype[N, M, M].
+    """Return Cᵀ A_i C for every example's curvature A_i and the basis C [K, M], dtype[M, M, N].
 
         uᵀ A v = Σ_{k<l} p_k p_l (u_k - u_l) (v_k - v_l)
 
@@ -66,11 +72,24 @@ def matrices(likelihood: Any, p: Array, basis: Array) -> Array:
     examples classified with confidence.
     """
     if isinstance(likelihood, Categorical):
-        k, other = np.triu_indices(p.shape[1], 1)
-        d = basis[k] - basis[other]
-        pairs = d[:, :, None] * d[:, None, :]
-        return ((p[:, k] * p[:, other]) @ pairs.reshape(len(k), -1)).reshape(-1, *pairs.shape[1:])
-    return p[:, :, None] * jnp.eye(p.shape[1], dtype=p.dtype)
+        k, other, pairs = _pairs_of(basis)
+        return jnp.tensordot(pairs, p[k] * p[other], (0, 0))
+    return jnp.eye(len(p), dtype=p.dtype)[:, :, None] * p
+
+
+def mean_matrix(likelihood: Any, p: Array, weight: Array, basis: Array) -> Array:
+    """Return Σ_i weight_i Cᵀ A_i C, dtype[M, M], with the same digits: Σ_i weight_i p_ik p_il is one small product."""
+    if isinstance(likelihood, Categorical):
+        k, other, pairs = _pairs_of(basis)
+        return jnp.tensordot(((weight * p) @ p.T)[k, other], pairs, 1)
+    return jnp.diag(p @ weight)
+
+
+def _pairs_of(basis: Array) -> tuple[np.ndarray, np.ndarray, Array]:
+    """Return the pairs of classes k < l, and (c_k - c_l) (c_k - c_l)ᵀ for the rows c of the basis, [pairs, M, M]."""
+    k, other = np.triu_indices(basis.shape[0], 1)
+    d = basis[k] - basis[other]
+    return k, other, d[:, :, None] * d[:, None, :]
 
 
 @cache
@@ -96,8 +115,8 @@ def least_margin(likelihood: Any, z: Array, y: Array, present: Array) -> Array:
     if isinstance(likelihood, Gaussian):
         return jnp.asarray(-jnp.inf, z.dtype)
     if isinstance(likelihood, Bernoulli):
-        margin = jnp.where(y == 1, z[:, 0], -z[:, 0])
+        margin = jnp.where(y == 1, z[0], -z[0])
     else:
-        own = jax.nn.one_hot(y, z.shape[1], dtype=bool)
-        margin = jnp.sum(jnp.where(own, z, 0), 1) - jnp.max(jnp.where(own, -jnp.inf, z), 1)
+        own = jax.nn.one_hot(y, len(z), dtype=bool, axis=0)
+        margin = jnp.sum(jnp.where(own, z, 0), 0) - jnp.max(jnp.where(own, -jnp.inf, z), 0)
     return jnp.min(jnp.where(present, margin, jnp.inf))

@@ -92,7 +92,7 @@ def _climb(
     weight = weight / jnp.sum(weight)
 
     def outputs(w: Array) -> Array:
-        return jax.vmap(model.apply, (None, 0))(unravel(w), batch.x)
+        return jax.vmap(model.apply, (None, 0), 1)(unravel(w), batch.x)
 
     def value_of(w: Array, z: Array) -> Array:
         return weight @ log_probs(likelihood, z, batch.y) - 0.5 * jnp.sum(penalty * w**2)
@@ -122,12 +122,12 @@ def _climb(
         z, push = jax.linearize(outputs, w)
         pull = jax.linear_transpose(push, w)
         value, p = value_of(w, z), spread(likelihood, z)
-        g = pull(weight[:, None] * residuals(likelihood, z, batch.y))[0] - penalty * w
+        g = pull(weight * residuals(likelihood, z, batch.y))[0] - penalty * w
         norm = jnp.linalg.norm(g)
         go_on = (i < max_steps) & (norm > goal) & (damping < MOST_DAMPING)
 
         def multiply(v: Array) -> Array:
-            return pull(weight[:, None] * curve(likelihood, p, push(v)))[0] + (penalty + damping) * v
+            return pull(weight * curve(likelihood, p, push(v)))[0] + (penalty + damping) * v
 
         d, r, k = solve(multiply, jnp.where(go_on, g, 0))
         promised = g @ d - 0.5 * (d @ (g - r) - damping * (d @ d))

@@ -31,7 +31,7 @@ from jaxnn.optimum._curvature import (
     largest,
     least_margin,
     log_probs,
-    matrices,
+    mean_matrix,
     residuals,
     spread,
 )
@@ -55,10 +55,14 @@ def penalised_certificate(
     wide = jnp.float64
     basis = jnp.asarray(basis_of(isinstance(likelihood, Categorical), kernel.shape[0]))
     v, n, outputs = kernel.astype(wide), x.shape[0], basis.shape[1]
-    z0 = jnp.concatenate(sum_over_rows(lambda rows: rows.astype(wide) @ v.T, x, chunk=chunk, keep=True))
-    squares = jnp.concatenate(
-        sum_over_rows(lambda rows: jnp.sum(rows.astype(wide) ** 2, axis=1), x, chunk=chunk, keep=True)
-    )
+
+    def looked(rows: Array) -> Array:
+        """The outputs without a bias, and the squared length, of each row."""
+        rows = rows.astype(wide)
+        return jnp.concatenate([v @ rows.T, jnp.sum(rows**2, axis=1)[None]])
+
+    seen_once = sum_over_rows(looked, x, axes=(0,), chunk=chunk, keep=True)
+    z0, squares = seen_once[:-1], seen_once[-1]
     c, most = SELF_CONCORDANCE[type(likelihood)], largest(likelihood)
 
     def error_at(b: Array) -> Array:
@@ -66,15 +70,16 @@ def penalised_certificate(
         return (x.shape[1] + 3) * EPS * (jnp.linalg.norm(v) * jnp.sqrt(jnp.max(squares)) + jnp.sum(jnp.abs(b)))
 
     def at(b: Array) -> tuple:
-        h = jnp.einsum("i,imn->mn", weight, matrices(likelihood, spread(likelihood, z0 + b), basis))
-        r = residuals(likelihood, z0 + b, y)
-        g = basis.T @ (weight @ r)
+        z = z0 + b[:, None]
+        h = mean_matrix(likelihood, spread(likelihood, z), weight, basis)
+        r = residuals(likelihood, z, y)
+        g = basis.T @ (r @ weight)
         inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(h), True), jnp.eye(outputs, dtype=wide))
         step = inverse @ g
         dz, total = error_at(b), jnp.trace(inverse)
         loose = (n + 4 * outputs**2) * EPS * outputs * jnp.sum(jnp.diagonal(h) * jnp.diagonal(inverse)) + 2 * c * dz
         loose = jnp.where((loose <= LOOSEST) & (jnp.min(jnp.diagonal(h)) > TINY), loose, jnp.nan)
-        wrong = (n + 8) * EPS * (weight @ jnp.linalg.norm(r, axis=1)) * jnp.sqrt(total) + jnp.sqrt(most) * dz
+        wrong = (n + 8) * EPS * (weight @ jnp.linalg.norm(r, axis=0)) * jnp.sqrt(total) + jnp.sqrt(most) * dz
         found = jnp.sqrt(jnp.maximum(g @ step, 0))
         decrement = (found + wrong) / jnp.sqrt(1 - loose)
         return basis @ step, found, decrement, decrement * c * jnp.sqrt(total / (1 - loose))
@@ -91,17 +96,17 @@ def penalised_certificate(
     b = bias.astype(wide)
     _, b, _ = jax.lax.while_loop(go_on, better, (0, b, at(b)))
     b = rounded_to(bias.dtype, b)
-    z = z0 + b
+    z = z0 + b[:, None]
     _, _, decrement_b, ratio = at(b)
-    seen = weight[:, None] * residuals(likelihood, z, y)
-    g = sum_over_rows(lambda rows, r: r.T @ rows.astype(wide), x, seen, chunk=chunk) - l2 * v
+    seen = weight * residuals(likelihood, z, y)
+    g = sum_over_rows(lambda rows, r: r @ rows.astype(wide), x, seen, axes=(0, 1), chunk=chunk) - l2 * v
     square, dz = weight @ squares, error_at(b)
-    wrong = (n + 8) * EPS * (jnp.linalg.norm(seen, axis=1) @ jnp.sqrt(squares)) + most * dz * jnp.sqrt(square)
+    wrong = (n + 8) * EPS * (jnp.linalg.norm(seen, axis=0) @ jnp.sqrt(squares)) + most * dz * jnp.sqrt(square)
     off = jnp.linalg.norm(g) + wrong + 4 * EPS * l2 * jnp.linalg.norm(v) + PATH * jnp.sqrt(most * square) * decrement_b
     gap = gap_of(decrement_b, ratio) + off**2 / (2 * l2)
     decrement = jnp.sqrt(decrement_b**2 + off**2 / l2)
     proven = (l2 > 0) & (gap < jnp.inf)
-    norm = jnp.sqrt(jnp.sum(g**2) + jnp.sum(jnp.sum(seen, 0) ** 2))
+    norm = jnp.sqrt(jnp.sum(g**2) + jnp.sum(jnp.sum(seen, 1) ** 2))
     value = weight @ log_probs(likelihood, z, y) - 0.5 * l2 * jnp.sum(v**2)
     margin = least_margin(likelihood, z, y, weight > 0) - 4 * dz
     gap, ratio = (jnp.where(proven, number, jnp.inf) for number in (gap, ratio))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxnn._checks import check_finite
 from jaxnn._likelihoods import Categorical, Gaussian
 from jaxnn._models import Dense
-from jaxnn._types import Batch, Params
+from jaxnn._types import Batch, Params, as_jax
 from jaxnn.optimum._curvature import basis_of
 from jaxnn.optimum._given import Given
 
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
     def params_of(self, kernel: Any, bias: Any) -> Params:
         """Return the parameters of a kernel [K, D] and a bias [K] that the dtype can hold."""
-        return (Dense(*(jnp.asarray(np.asarray(a).astype(self.dtype)) for a in (np.asarray(kernel).T, bias))),)
+        return (Dense(*(as_jax(np.asarray(a), self.dtype) for a in (np.asarray(kernel).T, bias))),)
 
 
 def problem_of(who: str, given: Given) -> Problem:

@@ -20,6 +20,6 @@ def rounded_to(dtype: Any, a: Array) -> Array:
     return jax.lax.reduce_precision(a, info.nexp, info.nmant)
 
 
-def output_error(rows: Array, w: Array) -> Array:
-    """Return a bound on the error of an output Σ_j x_ij w_kj, summed over k, the worst over i; in float64."""
-    return EPS * (w.shape[1] + 3) * jnp.max(jnp.abs(rows) @ jnp.sum(jnp.abs(w), axis=0), initial=0.0)
+def output_error(x: Any, w: Array) -> Array:
+    """Return a bound on the error of an output Σ_j x_j w_kj, summed over k, where no |x_j| is larger; in float64."""
+    return EPS * (w.shape[1] + 3) * jnp.sum(jnp.abs(x) * jnp.abs(w))

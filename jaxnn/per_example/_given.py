@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxnn._checks import as_numbers, check_integer, check_number, is_traced
-from jaxnn._door import batch_arrays, check_one_example, param_arrays, strong
+from jaxnn._door import batch_arrays, check_one_example, classes_of, param_arrays, strong
 from jaxnn._errors import ConfigError, DtypeError, ShapeError, brief
 from jaxnn._types import Batch, Params, scalar
 from jaxnn.per_example._noise import NoiseScale
@@ -21,7 +21,7 @@ def checked(who: str, objective: Any, params: Params, batch: Any, at_least: int 
     """Return objective, parameters and batch as arrays; raise where they do not fit. Values are not looked at."""
     params = param_arrays(who, objective, params)
     batch = batch_arrays(who, objective, params, batch, at_least)
-    check_one_example(who, objective, params, batch)
+    check_one_example(who, objective, params, batch, classes_of(who, objective, params, batch.x))
     return strong(objective), params, batch
 
 
