@@ -21,6 +21,18 @@ from jaxnn._models import kernel_mask
 from jaxnn._types import Batch, Model, Params, num_examples
 
 
+class InBatches:
+    """An objective of this package that computes many examples at once by a way of its own, the same numbers."""
+
+    def log_probs(self, params: Params, x: Any, y: Any) -> Float[Array, " N"]:
+        """Return log P(y_i | x_i; w) of every example."""
+        raise NotImplementedError
+
+    def predictions(self, params: Params, x: Any) -> Array:
+        """Return the most probable y_i of every example."""
+        raise NotImplementedError
+
+
 def weighted_log_likelihood(
     objective: Any, params: Params, batch: Batch
 ) -> tuple[Float[Array, ""], Float[Array, ""] | float]:
@@ -28,6 +40,8 @@ def weighted_log_likelihood(
     if num_examples(batch) == 1:  # the same sums without a batch axis: XLA then sees vectors, twice as fast on CPU
         one = jax.tree.map(lambda a: a[0], (batch.x, batch.y))
         log_probs = objective.per_example(params, *one)[None]
+    elif isinstance(objective, InBatches):
+        log_probs = objective.log_probs(params, batch.x, batch.y)
     else:
         log_probs = jax.vmap(objective.per_example, (None, 0, 0))(params, batch.x, batch.y)
     if log_probs.ndim != 1:
@@ -45,6 +59,13 @@ def weighted_total(log_probs: Float[Array, " N"], weight: Any) -> tuple[Float[Ar
         return jnp.sum(log_probs), float(log_probs.shape[0])
     weight = weight.astype(log_probs.dtype)
     return jnp.sum(jnp.where(weight > 0, weight * log_probs, 0)), jnp.sum(weight)
+
+
+def predictions(objective: Any, params: Params, x: Any) -> Array:
+    """Return the most probable y_i of every example."""
+    if isinstance(objective, InBatches):
+        return objective.predictions(params, x)
+    return jax.vmap(objective.predict, (None, 0))(params, x)
 
 
 def without_absent(batch: Batch) -> Batch:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn._objectives import weighted_log_likelihood, without_absent
+from jaxnn._objectives import predictions, weighted_log_likelihood, without_absent
 from jaxnn._types import Batch, Params, num_examples, one_example
 
 CALIBRATION_BINS = 15
@@ -28,7 +28,7 @@ def hold_out_scores(
         total, weight = weighted_log_likelihood(objective, params, part)
         if num_classes is None:
             return total, jnp.asarray(jnp.nan, total.dtype), weight
-        hits = jax.vmap(objective.predict, (None, 0))(params, part.x) == part.y
+        hits = predictions(objective, params, part.x) == part.y
         return total, jnp.sum(hits if part.weight is None else hits * part.weight), weight
 
     total, correct, weight = sum_over_chunks(sums, without_absent(batch), chunk_size)
@@ -85,7 +85,7 @@ def evaluation_sums(objective: Any, params: Params, batch: Batch, chunk_size: in
                 "correct": nan,
             }
         p = jax.vmap(objective.predict_proba, (None, 0))(params, part.x)
-        guess = jax.vmap(objective.predict, (None, 0))(params, part.x)
+        guess = predictions(objective, params, part.x)
         truth = jax.nn.one_hot(part.y, num_classes, dtype=p.dtype)
         hits = guess == part.y
         confidence = jnp.max(p, 1)

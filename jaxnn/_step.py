@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnn._aggregates import Plain
-from jaxnn._layout import in_columns, log_likelihoods_in_columns
 from jaxnn._objectives import weighted_log_likelihood, weighted_total
 from jaxnn._optimizer import Optimizer
 from jaxnn._state import State
-from jaxnn._types import Batch, Params, num_examples
+from jaxnn._types import Batch, Params
 from jaxnn.per_example._factors import make_factors
 
 
@@ -42,13 +41,8 @@ def step(
         # A batch without weight has nothing to say: any finite value will do here, the step is undone below.
         return total / (jnp.where(weight > 0, weight, 1) if may_be_empty else weight)
 
-    def sums(params):
-        if in_columns(objective) and num_examples(batch) > 1:
-            return weighted_total(log_likelihoods_in_columns(objective, params, batch.x, batch.y), batch.weight)
-        return weighted_log_likelihood(objective, params, batch)
-
     def value(params):
-        total, weight = sums(params)
+        total, weight = weighted_log_likelihood(objective, params, batch)
         scale = weight if plain and aggregate.name == "sum" else 1
         return scale * (mean(total, weight) - objective.penalty(params)), (total, weight)
 

@@ -14,11 +14,9 @@ from small import bits
 import jaxnn
 from jaxnn import Batch, LogLikelihood, MiniBatch, Mlp, _optimizer
 from jaxnn._layout import (
-    ColumnsMlp,
+    ColumnsLogLikelihood,
     TurnedMlp,
     can_turn,
-    in_columns,
-    log_likelihoods_in_columns,
     turned,
     turned_objective,
 )
@@ -133,8 +131,7 @@ COLUMNS = {
 @pytest.mark.parametrize("case", COLUMNS)
 def test_columns_give_what_vmap_of_one_example_gives(x64, case):
     model, likelihood, y = COLUMNS[case]
-    objective = turned_objective(LogLikelihood(model, likelihood), ColumnsMlp)
-    assert in_columns(objective) and not in_columns(turned_objective(LogLikelihood(model, likelihood)))
+    objective = turned_objective(LogLikelihood(model, likelihood), ColumnsLogLikelihood)
     params = jax.tree.map(lambda a: a + 0.1, model.init(3))
     params = turned(params, params)
 
@@ -142,10 +139,12 @@ def test_columns_give_what_vmap_of_one_example_gives(x64, case):
         return jax.vmap(objective.per_example, (None, 0, 0))(params, X, y)
 
     def columns(params):
-        return log_likelihoods_in_columns(objective, params, jnp.asarray(X), jnp.asarray(y))
+        return objective.log_probs(params, jnp.asarray(X), jnp.asarray(y))
 
     for f, g in ((rows, columns), (jax.jacrev(rows), jax.jacrev(columns)), (jax.jacfwd(rows), jax.jacfwd(columns))):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), f(params), g(params))
+    guesses = jax.vmap(objective.predict, (None, 0))(params, X)
+    np.testing.assert_allclose(objective.predictions(params, jnp.asarray(X)), guesses, rtol=1e-12)
 
 
 def my_mask(params):

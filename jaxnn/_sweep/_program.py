@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnn._aggregates import Clipped, Plain
-from jaxnn._layout import ColumnsMlp, can_turn, turned, turned_objective
+from jaxnn._layout import ColumnsLogLikelihood, can_turn, turned, turned_objective
 from jaxnn._optimizer import Optimizer
 from jaxnn._program import Limits, Run, make_round, resumed
 from jaxnn._state import Best, State, Status
@@ -87,7 +87,7 @@ def advance_lanes(
 
     def of_lane(lane: Lanes) -> Run:
         mine = run_of(run, lane, weights)
-        return replace(mine, objective=turned_objective(mine.objective, ColumnsMlp)) if turns else mine
+        return replace(mine, objective=turned_objective(mine.objective, ColumnsLogLikelihood)) if turns else mine
 
     def start(lane, state):
         state = resumed(of_lane(lane), state, limits)
