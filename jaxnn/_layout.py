@@ -71,7 +71,7 @@ class ColumnsLogLikelihood(InBatches, LogLikelihood):
 
 @jax.custom_vjp
 def _product(kernel: Float[Array, "out in"], a: Float[Array, "in N"]) -> Float[Array, "out N"]:
-    """Return W a; going back, Wᵀ is made first, where XLA would read W across: 0.6 ms of a step of 256 lanes, of 3."""
+    """Return W a; backwards Wᵀ is made first, where XLA would read W across: 0.6 ms of the 3 of a step of 256 lanes."""
     return kernel @ a
 
 

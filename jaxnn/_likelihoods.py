@@ -193,21 +193,20 @@ def _log_softmax_at(z: Float[Array, " K *N"], y: Any) -> Float[Array, " *N"]:
 
     (z_y - m) - log(1 + r),  m = max_k z_k,  r = Σ_k e^{z_k - m} without the term that is 1
     """
-    is_y, top, _, e_y, others = _exponentials(z, y)
-    z_y = jnp.sum(jnp.where(is_y, z, 0), axis=0)
+    top, z_y, _, e_y, others = _exponentials(z, y)[1:]
     return (z_y - top) - jnp.log1p(jnp.where(z_y == top, others, (others - 1) + e_y))
 
 
 @_log_softmax_at.defjvp
 def _(primals, tangents):
     (z, y), (dz, _) = primals, tangents
-    is_y, _, e, e_y, others = _exponentials(z, y)
+    is_y, _, _, e, e_y, others = _exponentials(z, y)
     slopes = jnp.where(is_y, others, -e) * (1 / (e_y + others))
     return _log_softmax_at(z, y), jnp.sum(slopes * dz, axis=0)
 
 
-def _exponentials(z: Float[Array, " K *N"], y: Any) -> tuple[Array, Array, Array, Array, Array]:
-    """Return one-hot y, m = max_k z_k, e = e^{z - m}, e_y, and Σ_{k≠y} e_k; all NaN but the first where y is no class.
+def _exponentials(z: Float[Array, " K *N"], y: Any) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Return one-hot y, m = max_k z_k, z_y, e = e^{z - m}, e_y, and Σ_{k≠y} e_k; m and e are NaN where y is no class.
 
     One-hot, because an index outside [0, K) would read another class.
     """
@@ -216,8 +215,8 @@ def _exponentials(z: Float[Array, " K *N"], y: Any) -> tuple[Array, Array, Array
     is_class = (y >= 0) & (y < z.shape[0]) & (y == y.astype(jnp.int32))  # 0.5 is none
     highest = jnp.max(z, axis=0)
     top = jax.lax.stop_gradient(jnp.where(is_class, highest, jnp.nan))  # log-sum-exp is the same about any centre
-    e = jnp.exp(z - top)
-    return is_y, top, e, jnp.sum(jnp.where(is_y, e, 0), axis=0), jnp.sum(jnp.where(is_y, 0, e), axis=0)
+    z_y, e = jnp.sum(jnp.where(is_y, z, 0), axis=0), jnp.exp(z - top)
+    return is_y, top, z_y, e, jnp.exp(z_y - top), jnp.sum(jnp.where(is_y, 0, e), axis=0)
 
 
 bernoulli = Bernoulli()
