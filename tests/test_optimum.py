@@ -17,7 +17,7 @@ from compiles import jax_log
 
 import jaxnn
 from jaxnn import Batch, optimum
-from jaxnn.optimum import _certificate, _certify, _curvature, _gauss_newton, _lbfgs, _newton, _penalised
+from jaxnn.optimum import _certificate, _certify, _curvature, _gauss_newton, _lbfgs, _line_search, _newton, _penalised
 
 # Their programs, compiled quickly; as users compile them they run in the examples.
 PROGRAMS = {
@@ -278,6 +278,15 @@ def test_the_bound_on_h_and_the_length_of_the_path_hold():
     assert ((a + (1 - a) * np.log1p(-a)) / a**2 <= 0.5 + a / 4).all()
     assert ((s / a) * np.expm1(s / 2) / (s / 2) <= _penalised.PATH).all()
     assert np.isinf(_certificate.gap_of(jnp.ones(2), jnp.array([0.501, np.nan]))).all()
+
+
+def test_a_step_grows_while_it_gains(x64):
+    lengthen = jax.jit(lambda peak, t: _line_search.lengthen(lambda t: -((t - peak) ** 2), t, -((t - peak) ** 2), 1e-9))
+    lengths = 1.5 ** np.arange(11)
+    for peak, t in ((0.9, 1.0), (3.0, 1.0), (20.0, 1.0), (1e9, 1.0), (1.0, 0.5), (1.0, 0.0)):
+        nearest = lengths[np.argmax(-((lengths - peak) ** 2))]
+        assert np.isclose(lengthen(peak, t), nearest if t == 1 else t)
+    assert lengths[-1] * 1.5 > 64  # the longest there is, and what 1e9 gets
 
 
 def test_where_rounding_could_decide_nothing_is_proven(x64):

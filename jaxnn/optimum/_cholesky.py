@@ -24,7 +24,7 @@ from jaxnn.optimum._curvature import (
     residuals,
     spread,
 )
-from jaxnn.optimum._line_search import backtrack
+from jaxnn.optimum._line_search import backtrack, lengthen
 from jaxnn.optimum._rounding import EPS, output_error, rounded_to
 from jaxnn.optimum._rows import sum_over_rows
 
@@ -155,7 +155,11 @@ def ascend_by_cholesky(
         i, _, at, values, norms = carry
         dz = at.step @ a
         low = slack * (1 + jnp.abs(at.value))
-        t, _ = backtrack(lambda t: value_of(at.z + t * dz, at.w + t * at.step), at.value, at.decrement**2, low)
+
+        def value_at(t: Array) -> Array:
+            return value_of(at.z + t * dz, at.w + t * at.step)
+
+        t = lengthen(value_at, *backtrack(value_at, at.value, at.decrement**2, low), low)
         i = i + 1
         new = point(*params_at(at.w + t * at.step), i >= limit)
         # Where the rounding of parameters undid the step, or only rounding is left, no later step does better.

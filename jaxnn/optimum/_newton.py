@@ -34,6 +34,8 @@ def newton(
 
         w <- w + t H⁻¹ ∇,        t the first of 1, ½, ¼ ... that raises the objective enough
 
+    or, with Cholesky factors, where 1 does, the last of 1, 1.5, 1.5² ... that raises it further.
+
     For logistic and softmax regression this is iteratively reweighted least squares; for Gaussian targets one step is
     exact. The objective is concave, and `CONVERGED` is claimed only where a maximum is proven to exist within
     `tolerance`: the proof is in `jaxnn.optimum._certificate`. Where classes are separated and l2 = 0 there is none, and
