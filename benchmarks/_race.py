@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+REST = 0.1  # seconds before each run: after a product NumPy's threads spin for some time, and the next would pay for it
 
 
 def race(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, Any]]:
@@ -38,6 +39,7 @@ def race(contenders: dict[str, Callable[[], Any]], repeats: int) -> dict[str, di
 
 
 def _seconds(run: Callable[[], Any]) -> float:
+    time.sleep(REST)
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

@@ -155,7 +155,7 @@ def main() -> None:
     only = parser.parse_args().only
     path = RESULTS / "optimum.json"
     # A whole race starts anew; with --only the others keep theirs.
-    results = json.loads(path.read_text())["results"] if only != names and path.exists() else {}
+    results = json.loads(path.read_text())["results"] if set(only) != set(names) and path.exists() else {}
     for name, l2, repeats, limit in SETS:
         if name not in only:
             continue

@@ -4,7 +4,6 @@ Behind the door nothing can raise, so what passes is right: shapes and labels fi
 are strong (a Python float and an array would otherwise compile two programs).
 """
 
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ from jaxnn._types import Batch, Likelihood, Objective, Params, as_jax, one_examp
 from jaxnn.data import Dataset
 
 # Only their shapes are asked for, many times: `jit` remembers them, `jax.eval_shape` would trace again, 2 ms a call.
-_initial_params = lru_cache(lambda model: jax.eval_shape(lambda: model.init(0)))
+_initial_params = jax.jit(lambda model: model.init(0), static_argnums=0)
 _log_prob = jax.jit(lambda objective, params, x, y: objective.per_example(params, x, y))
 
 
@@ -83,7 +82,7 @@ def param_arrays(who: str, objective: Any, params: Params) -> Params:
             )
     model = getattr(objective, "model", None)
     if isinstance(model, Mlp):
-        check_same_tree(who, "parameters", params, _initial_params(model))
+        check_same_tree(who, "parameters", params, _initial_params.eval_shape(model))
     return jax.tree.map(as_jax, params)
 
 

@@ -42,7 +42,8 @@ class ColumnsLogLikelihood(InBatches, LogLikelihood):
 
     It is what `vmap` of one example computes; but `vmap` moves the examples to the front in every layer, and in a sweep
     that leaves XLA with products and sums over short last axes. Several lanes of [units, N] need no transpose at all.
-    A single run is not quicker so (0.94 to 1.05 of the time of a step), and keeps to `vmap`.
+    A single run is not quicker so (0.94 to 1.05 of the time of a step), and keeps to `vmap`. Derivatives are those of
+    reverse mode only (`_product`).
     """
 
     def log_probs(self, params: Params, x: Num[Array, "N ..."], y: Any) -> Float[Array, " N"]:
@@ -63,7 +64,8 @@ class ColumnsLogLikelihood(InBatches, LogLikelihood):
         x = jnp.asarray(x).astype(params[0].kernel.dtype)
         a = (x if self.model.features is None else jax.vmap(self.model.features)(x)).T
         for layer, g in zip(params, (*self.model.activations, None), strict=True):
-            a = _product(layer.kernel, a) + layer.bias[:, None]
+            dtype = jnp.result_type(layer.kernel, a)  # features and activations may widen
+            a = _product(layer.kernel.astype(dtype), a.astype(dtype)) + layer.bias[:, None]
             if g is not None:
                 a = g(a) if g in ACTIVATIONS.values() else jax.vmap(g, 1, 1)(a)
         return a
@@ -71,7 +73,11 @@ class ColumnsLogLikelihood(InBatches, LogLikelihood):
 
 @jax.custom_vjp
 def _product(kernel: Float[Array, "out in"], a: Float[Array, "in N"]) -> Float[Array, "out N"]:
-    """Return W a; backwards Wᵀ is made first, where XLA would read W across: 0.6 ms of the 3 of a step of 256 lanes."""
+    """Return W a, both of one dtype; backwards Wᵀ is made first, where XLA would read W across: 0.6 ms of the 3 of a
+    step of 256 lanes.
+
+    The barrier keeps XLA from taking the transpose back into the product.
+    """
     return kernel @ a
 
 
@@ -94,8 +100,7 @@ def can_turn(objective: Any, optimizer: Optimizer) -> bool:
 
 def turned_objective(objective: LogLikelihood, kind: type[LogLikelihood] = LogLikelihood) -> LogLikelihood:
     """Return the same objective for turned parameters."""
-    model = objective.model
-    return kind(TurnedMlp(model.sizes, model.activation, model.features), objective.likelihood, objective.l2)
+    return kind(**vars(objective) | {"model": TurnedMlp(**vars(objective.model))})
 
 
 def turned(tree: Any, params: Params) -> Any:

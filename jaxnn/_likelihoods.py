@@ -6,7 +6,7 @@ is no class gives NaN: indexing would silently read another class instead.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -193,30 +193,40 @@ def _log_softmax_at(z: Float[Array, " K *N"], y: Any) -> Float[Array, " *N"]:
 
     (z_y - m) - log(1 + r),  m = max_k z_k,  r = Σ_k e^{z_k - m} without the term that is 1
     """
-    top, z_y, _, e_y, others = _exponentials(z, y)[1:]
-    return (z_y - top) - jnp.log1p(jnp.where(z_y == top, others, (others - 1) + e_y))
+    at = _exponentials(z, y)
+    return (at.z_y - at.m) - jnp.log1p(jnp.where(at.z_y == at.m, at.others, (at.others - 1) + at.e_y))
 
 
 @_log_softmax_at.defjvp
 def _(primals, tangents):
     (z, y), (dz, _) = primals, tangents
-    is_y, _, _, e, e_y, others = _exponentials(z, y)
-    slopes = jnp.where(is_y, others, -e) * (1 / (e_y + others))
+    at = _exponentials(z, y)
+    slopes = jnp.where(at.is_y, at.others, -at.e) * (1 / (at.e_y + at.others))
     return _log_softmax_at(z, y), jnp.sum(slopes * dz, axis=0)
 
 
-def _exponentials(z: Float[Array, " K *N"], y: Any) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Return one-hot y, m = max_k z_k, z_y, e = e^{z - m}, e_y, and Σ_{k≠y} e_k; m and e are NaN where y is no class.
+class _Exponentials(NamedTuple):
+    """One-hot y, z_y, m = max_k z_k, e = e^{z - m}, e_y, and Σ_{k≠y} e_k; all NaN but the first two where y is none."""
 
-    One-hot, because an index outside [0, K) would read another class.
+    is_y: Array
+    z_y: Array
+    m: Array
+    e: Array
+    e_y: Array
+    others: Array
+
+
+def _exponentials(z: Float[Array, " K *N"], y: Any) -> _Exponentials:
+    """Return what a log softmax and its derivatives are made of; one-hot, because an index outside [0, K) would read
+    another class.
     """
     y = jnp.asarray(y)
     is_y = jnp.arange(z.shape[0]).reshape(-1, *(1,) * y.ndim) == y
     is_class = (y >= 0) & (y < z.shape[0]) & (y == y.astype(jnp.int32))  # 0.5 is none
     highest = jnp.max(z, axis=0)
-    top = jax.lax.stop_gradient(jnp.where(is_class, highest, jnp.nan))  # log-sum-exp is the same about any centre
-    z_y, e = jnp.sum(jnp.where(is_y, z, 0), axis=0), jnp.exp(z - top)
-    return is_y, top, z_y, e, jnp.exp(z_y - top), jnp.sum(jnp.where(is_y, 0, e), axis=0)
+    m = jax.lax.stop_gradient(jnp.where(is_class, highest, jnp.nan))  # log-sum-exp is the same about any centre
+    z_y, e = jnp.sum(jnp.where(is_y, z, 0), axis=0), jnp.exp(z - m)
+    return _Exponentials(is_y, z_y, m, e, jnp.exp(z_y - m), jnp.sum(jnp.where(is_y, 0, e), axis=0))
 
 
 bernoulli = Bernoulli()

@@ -22,7 +22,10 @@ from jaxnn._types import Batch, Model, Params, num_examples
 
 
 class InBatches:
-    """An objective of this package that computes many examples at once by a way of its own, the same numbers."""
+    """An objective that computes many examples at once by a way of its own, to the same numbers as one by one.
+
+    The only one is in `_layout`, a room below; what sums over examples asks for this class.
+    """
 
     def log_probs(self, params: Params, x: Any, y: Any) -> Float[Array, " N"]:
         """Return log P(y_i | x_i; w) of every example."""

@@ -47,8 +47,9 @@ def as_jax(value: Any, dtype: Any = None) -> Array:
     for each new shape.
     """
     if isinstance(value, jax.Array):
-        is_strong = not getattr(value, "weak_type", True) and jax.dtypes.canonicalize_dtype(value.dtype) == value.dtype
-        return value if is_strong and dtype in (None, value.dtype) else jnp.asarray(value, dtype)  # 50 µs to do nothing
+        is_right = dtype is None or dtype == value.dtype  # not `in`: to NumPy float64 == None
+        is_strong = not getattr(value, "weak_type", True)
+        return value if is_right and is_strong else jnp.asarray(value, dtype)  # which takes 50 µs to do nothing
     a = np.asarray(value)
     with np.errstate(over="ignore"):  # the checks find an infinity by its place
         return jax.device_put(a.astype(a.dtype.newbyteorder("=") if dtype is None else dtype))

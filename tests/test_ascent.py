@@ -25,6 +25,7 @@ from jaxnn._layout import can_turn, turned, turned_objective
 from jaxnn._optimizer import as_optimizer
 from jaxnn._program import FOREVER, Run, advance, empty_rows, make_limits
 from jaxnn._step import step
+from jaxnn._types import as_jax
 
 PLANS = [FullBatch(), MiniBatch(8), MiniBatch(8, replacement=True), Stochastic(), Stochastic(replacement=False)]
 
@@ -44,8 +45,9 @@ def index_stream(plan, seed, num_epochs, num_rows=20):
     return stream
 
 
-def in_double(batch):
-    return Batch(np.asarray(batch.x, np.float64), batch.y, batch.weight)
+def in_double(tree):
+    """Return a pytree with its floating-point leaves in float64."""
+    return jax.tree.map(lambda a: np.asarray(a, np.float64 if np.asarray(a).dtype.kind == "f" else None), tree)
 
 
 def random_params(model, seed=3):
@@ -607,6 +609,27 @@ def test_the_state_keeps_its_dtypes_and_history_is_in_float32_or_wider(dtype):
         assert {column.dtype.name for column in history} == {"int32", wide}
         assert isinstance(end, State) and end.learning_rate.dtype == end.best.value.dtype == wide
         assert np.isfinite(rows_of(history)[1:, 1:7]).all() and end.epoch > 1
+
+
+@pytest.mark.parametrize("given", ["float16", "float32", "int32"])
+def test_arrays_of_another_dtype_are_cast_at_the_door(x64, given):
+    """Also arrays of JAX's own, whatever way the dtype is written: to NumPy, float64 is equal to None."""
+    array = jnp.ones(3, given)
+    for dtype in (np.dtype("float64"), np.float64, "float64"):
+        assert as_jax(array, dtype).dtype == jnp.float64
+    assert as_jax(array) is array and as_jax(array, given) is array
+    assert not as_jax(jnp.asarray(1.0), jnp.float64).weak_type  # a Python number would compile anew
+    key = jax.random.key(0)
+    assert jax.jit(as_jax)(key) == key
+    batch = Batch(jnp.asarray(TRAIN.x, given), TRAIN.y, jnp.ones(20, given))
+    made = checked_batch("test", OBJECTIVE, in_double(PARAMS), batch)
+    assert made.x.dtype == made.weight.dtype == jnp.float64
+
+
+def test_a_rate_in_single_precision_steers_a_run_in_double(x64):
+    options = {"learning_rate": jnp.float32(0.1), "max_epochs": 1, "progress": False}
+    fitted = jaxnn.fit(OBJECTIVE, optax.sgd, in_double(PARAMS), TRAIN, HOLD_OUT, plan=PLAN, **options)
+    assert {leaf.dtype for leaf in jax.tree.leaves(fitted.params)} == {np.dtype("float64")}
 
 
 def test_single_precision_parameters_stay_single_where_x64_is_on(x64):

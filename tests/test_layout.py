@@ -141,6 +141,26 @@ def test_columns_give_what_vmap_of_one_example_gives(x64, case):
     np.testing.assert_allclose(objective.predictions(params, jnp.asarray(X)), guesses, rtol=1e-12)
 
 
+@pytest.mark.parametrize("likelihood", [jaxnn.categorical, Smoothed()])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Mlp((4, 5, 3), features=lambda x: jnp.sin(x.astype(jnp.float32))),
+        Mlp((4, 5, 3), activation=lambda a: jnp.tanh(a.astype(jnp.float32))),
+    ],
+)
+def test_columns_take_features_and_activations_of_another_dtype(model, likelihood):
+    params = jax.tree.map(lambda a: a + jnp.float16(0.1), model.init(3, "float16"))
+    objective = LogLikelihood(model, likelihood)
+    columns = turned_objective(objective, ColumnsLogLikelihood)
+    x = jnp.asarray(X, jnp.float16)
+    want = jax.grad(lambda p: jnp.sum(jax.vmap(objective.per_example, (None, 0, 0))(p, x, Y)))(params)
+    got = jax.grad(lambda p: jnp.sum(columns.log_probs(p, x, jnp.asarray(Y))))(turned(params, params))
+    for a, b in zip(jax.tree.leaves(turned(got, got)), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype == jnp.float16
+        np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=0.02, atol=0.02)
+
+
 def my_mask(params):
     return jax.tree.map(lambda w: w.shape[0] == 4, params)
 

@@ -76,7 +76,7 @@ def ascend_by_cholesky(
     mean = jnp.where(constant, x[0], weight @ x)
     centred = x - mean
     scale = jnp.where(constant, 1, jnp.max(jnp.abs(centred), 0))
-    a = jnp.concatenate([(centred / scale).T, jnp.ones((1, x.shape[0]))])  # [D + 1, N], no |a| above 1
+    a = jnp.concatenate([(centred / scale).T, jnp.ones((1, x.shape[0]))])  # [D + 1, N]
     penalty = jnp.append(jnp.where(l2 > 0, l2 / scale**2, 0), 0)
     basis = jnp.asarray(basis_of(isinstance(likelihood, Categorical), kernel.shape[0]))
     outputs, width = basis.shape[1], a.shape[0]
@@ -116,7 +116,7 @@ def ascend_by_cholesky(
     def point(kernel: Array, bias: Array, is_last: Array) -> Point:
         w = coordinates(kernel, bias)
         z = w @ a
-        dz = output_error(1, w) + output_error(mean, kernel)
+        dz = output_error(1, w) + output_error(mean, kernel)  # no |a| is above 1
         seen = weight * residuals(likelihood, z, y)
         g = seen @ a.T - penalty * w
         on_rows = ((basis.T @ g) @ (jnp.eye(width) - null)).reshape(-1)

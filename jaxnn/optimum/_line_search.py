@@ -36,11 +36,11 @@ def backtrack(value_at: Callable[[Array], Array], value: Array, slope: Array, sl
 
 
 def lengthen(value_at: Callable[[Array], Array], t: Array, value: Array, slack: Any) -> Array:
-    """Return the last of t, 1.5 t, 1.5² t ... up to 64 that still raised the value, by more than rounding; t if it is
+    """Return the last of t, 1.5 t, 1.5² t ... below 64 that still raised the value, by more than rounding; t if it is
     below 1.
 
-    From zeros, Newton's steps for a classifier are too short: the curvature falls as the examples grow certain. On
-    breast_cancer 6 steps do what took 8, on wine 4. A value along a line needs no pass over the features.
+    From zeros, Newton's steps for a classifier are too short: the curvature falls as the examples grow certain. With it
+    breast_cancer takes 6 steps, without 8; wine 4 and 8. A value along a line needs no pass over the features.
     """
 
     def longer(carry: tuple) -> tuple:

@@ -21,5 +21,7 @@ def rounded_to(dtype: Any, a: Array) -> Array:
 
 
 def output_error(x: Any, w: Array) -> Array:
-    """Return a bound on the error of an output Σ_j x_j w_kj, summed over k, where no |x_j| is larger; in float64."""
+    """Return a bound on the error of the outputs Σ_j x_j w_kj, summed over k, of every example with features no larger
+    than x [D], or than one number x; in float64.
+    """
     return EPS * (w.shape[1] + 3) * jnp.sum(jnp.abs(x) * jnp.abs(w))
