@@ -563,7 +563,7 @@ def test_the_values_of_a_model_count_in_its_chunks(log_prob, name):
         ),
         (
             lambda *it: per_example.norms(*it, memory=OF_ONE - 1),
-            r"^norms: one example fits in memory; got memory=4\.6 KiB where it takes 4\.6 KiB; raise memory",
+            r"^norms: one example fits in memory; got memory=4\.5 KiB where it takes 4\.5 KiB; raise memory",
         ),
         (lambda *it: per_example.clipped_sum(*it, 1.0, memory=1), r"^clipped_sum: one example .* got memory=1 bytes"),
         (lambda *it: per_example.noise_scale(*it, memory=100), r"^noise_scale: one example fits in memory; got"),
